@@ -51,6 +51,10 @@ class InvalidConfig(ArtifactError, ValueError):
     """A setting that cannot be used; says where it stands and what would be right."""
 
 
+class InvalidMetadata(ArtifactError, ValueError):
+    """Metadata, a MIME type or another field of a record that cannot be stored as it was given."""
+
+
 class PayloadTooLarge(ArtifactError, ValueError):
     """A whole load of more bytes than the store's ``max_bytes``; open the artifact and read it in pieces instead."""
 

@@ -1,0 +1,99 @@
+"""Names and the path segments they are stored as: one segment for each name, one spelling for each segment.
+
+`encode` and `decode` are inverse of each other. Plain names stay readable; what a file system, a URL or the layout would
+misread is percent-encoded as UTF-8 with capital hex digits (docs/spec.md, "Segments").
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import unquote_to_bytes
+
+from artifactfs.errors import IntegrityError, InvalidName
+
+MAX_NAME = 1024
+"""Bytes of UTF-8: the longest name that any store takes."""
+
+USER_SCOPE = "user"
+"""The segment that stands in a session's place for what all sessions of a user share."""
+
+_UNSAFE = re.compile(r'[\x00-\x1f\x7f-\x9f/\\%:*?\[\]#"<>|]')
+_DEVICE = re.compile(
+    r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\u00b9\u00b2\u00b3]) *(\.|$)", re.IGNORECASE | re.ASCII
+)
+_PLAIN = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_. -]*[A-Za-z0-9_-])?")
+
+
+def _escape(text: str) -> str:
+    return "".join(f"%{byte:02X}" for byte in text.encode())
+
+
+def check(text: object, what: str = "name") -> str:
+    """Return *text* if it may be a name, else raise `InvalidName`: nothing but empty, NUL, surrogates, length is refused.
+
+    *what* says in the error which of app, user, session or name it is.
+    """
+    if not isinstance(text, str):
+        raise InvalidName(f"{what} must be a str, not {type(text).__name__}: {text!r:.80}")
+    if not text:
+        raise InvalidName(f"{what} is empty; give it at least one character")
+    if text.isascii():
+        size = len(text)
+    else:
+        try:
+            size = len(text.encode())
+        except UnicodeEncodeError as error:
+            raise InvalidName(f"{what} {text[:80]!r} holds a lone surrogate, which no UTF-8 text can") from error
+    if "\0" in text:
+        raise InvalidName(f"{what} {text[:80]!r} holds a NUL character, which no store takes")
+    if size > MAX_NAME:
+        raise InvalidName(f"{what} {text[:40]!r}… is {size} bytes of UTF-8; at most {MAX_NAME} are allowed")
+    return text
+
+
+def encode(text: str, what: str = "name") -> str:
+    """The path segment that *text* is stored as. *what* is ``app``, ``user``, ``session`` or ``name``.
+
+    >>> encode("reports/q1.csv")
+    'reports%2Fq1.csv'
+    >>> encode("user", "session"), encode("user"), encode("..")
+    ('%75ser', 'user', '%2E%2E')
+
+    Raises:
+        InvalidName: as `check`.
+    """
+    check(text, what)
+    if _PLAIN.fullmatch(text) and not _DEVICE.match(text):
+        return "%75ser" if what == "session" and text == USER_SCOPE else text
+    last = len(text) - 1
+    device = _DEVICE.match(text) is not None
+    return "".join(
+        _escape(char)
+        if _UNSAFE.match(char) or (place == 0 and (char in ".@" or device)) or (place == last and char in ". ")
+        else char
+        for place, char in enumerate(text)
+    )
+
+
+def decode(segment: str, what: str = "name") -> str:
+    """The name that *segment* stands for.
+
+    Raises:
+        IntegrityError: *segment* is not the one spelling that `encode` gives that name; something else wrote it.
+    """
+    if "%" not in segment:
+        text = segment
+    else:
+        try:
+            text = unquote_to_bytes(segment).decode()
+        except UnicodeDecodeError:
+            text = ""
+    try:
+        if encode(text, what) == segment:
+            return text
+    except InvalidName:
+        pass
+    raise IntegrityError(
+        f"{segment!r} in the store is not how any {what} is spelled there (docs/spec.md, Segments); "
+        "rename or remove it: another program wrote it"
+    )

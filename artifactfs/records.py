@@ -1,0 +1,240 @@
+"""What is stored beside each payload: a record, one JSON object, of four kinds (docs/spec.md, "Records").
+
+Decoding ignores fields that it does not know, and `rewrite` keeps them; a `format` that it does not know is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import secrets
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+from artifactfs.errors import IntegrityError, InvalidMetadata, UnsupportedFormat
+
+FORMAT = 1
+MAX_METADATA = 64 * 1024
+"""Bytes of JSON: the most that a caller's metadata may take."""
+
+CONTENT_TYPE = "application/json"
+POINTER_TYPE = "text/uri-list"
+
+FENCE_MAGIC = b"artifactfs fence"
+FENCE_SIZE = 32
+"""Bytes: 16 of magic and 16 random ones."""
+
+
+class _Common(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
+    format: int = FORMAT
+    filename: str
+    mime_type: str
+    version: int
+    size_bytes: int | None
+    timestamp: datetime
+    write_id: str
+    metadata: dict[str, Any] = {}
+
+
+class Blob(_Common, frozen=True, kw_only=True, tag="blob"):
+    """A version that holds bytes. `size_bytes` is the content's; `sha256` and `stored_bytes` are of the stored payload.
+
+    While a stream is being uploaded its record is *unfinished*: the three are None. A payload that another program wrote
+    has no record; the one made up for it has no digest and an empty `write_id`.
+    """
+
+    sha256: str | None
+    stored_bytes: int | None
+
+
+class Pointer(_Common, frozen=True, kw_only=True, tag="pointer"):
+    """A version that names where the content is. Its payload is the URI as a ``text/uri-list``."""
+
+    uri: str
+    expected_sha256: str | None = None
+    expected_size: int | None = None
+
+
+class Removed(_Common, frozen=True, kw_only=True, tag="removed"):
+    """The artifact was removed here: older versions stay readable by number. Its payload is empty."""
+
+
+class Tombstone(_Common, frozen=True, kw_only=True, tag="tombstone"):
+    """What is left of a number whose bytes are gone (`deleted`) or never came (`fenced`); `write_id` is the save it ended."""
+
+    reason: Literal["deleted", "fenced"]
+
+
+Record: TypeAlias = Blob | Pointer | Removed | Tombstone
+
+
+class _Peek(msgspec.Struct):
+    format: int = 0
+    kind: str = ""
+
+
+_decoder = msgspec.json.Decoder(Record)
+_peek = msgspec.json.Decoder(_Peek)
+_encoder = msgspec.json.Encoder()
+_KNOWN = {field for kind in (Blob, Pointer, Removed, Tombstone) for field in kind.__struct_fields__} | {"kind"}
+
+
+def encode(record: Record) -> bytes:
+    return _encoder.encode(record)
+
+
+def decode(data: bytes, key: str = "") -> Record:
+    """The record in *data*; *key* is named in errors.
+
+    Raises:
+        UnsupportedFormat: a format or kind that this version of the library does not know.
+        IntegrityError: not a record at all.
+    """
+    try:
+        record = _decoder.decode(data)
+        if record.format == FORMAT:
+            return record
+        found: int | str = record.format
+    except msgspec.MsgspecError as error:
+        try:
+            seen = _peek.decode(data)
+        except msgspec.MsgspecError:
+            raise IntegrityError(f"the record {key!r} does not decode: {error}") from error
+        if seen.format == FORMAT and seen.kind in {"blob", "pointer", "removed", "tombstone"}:
+            raise IntegrityError(f"the record {key!r} does not decode: {error}") from error
+        found = seen.format if seen.format != FORMAT else seen.kind
+    raise UnsupportedFormat(
+        f"the record {key!r} is of format or kind {found!r}, which this version of artifactfs does not know; "
+        "upgrade artifactfs to read it"
+    )
+
+
+def rewrite(old: bytes, record: Record) -> bytes:
+    """*record* encoded, with the fields of the stored form *old* that this library does not know kept behind its own."""
+    kept = {name: value for name, value in msgspec.json.decode(old).items() if name not in _KNOWN}
+    return encode(record) if not kept else encode(record)[:-1] + b"," + _encoder.encode(kept)[1:]
+
+
+def new_write_id() -> str:
+    """32 hex digits that no other save has."""
+    return secrets.token_hex(16)
+
+
+def fence_payload() -> bytes:
+    return FENCE_MAGIC + secrets.token_bytes(FENCE_SIZE - len(FENCE_MAGIC))
+
+
+def is_fence(data: bytes) -> bool:
+    """Whether *data* has a fence's form; a user's payload may have it too, and then fits its record."""
+    return len(data) == FENCE_SIZE and data.startswith(FENCE_MAGIC)
+
+
+def pointer_payload(uri: str) -> bytes:
+    return uri.encode() + b"\r\n"
+
+
+def is_unfinished(record: Record) -> bool:
+    return isinstance(record, Blob) and record.stored_bytes is None
+
+
+def fits_size(record: Record, size: int) -> bool:
+    """Whether a payload of *size* bytes can be the one that *record* describes."""
+    match record:
+        case Blob():
+            return record.stored_bytes == size
+        case Pointer():
+            return len(pointer_payload(record.uri)) == size
+        case Removed():
+            return size == 0
+        case Tombstone():
+            return False
+
+
+def fits(record: Record, data: bytes) -> bool:
+    """Whether *data* is the payload that *record* describes: its size and its digest."""
+    if not fits_size(record, len(data)):
+        return False
+    if isinstance(record, Blob):
+        return record.sha256 is None or hashlib.sha256(data).hexdigest() == record.sha256
+    return not isinstance(record, Pointer) or data == pointer_payload(record.uri)
+
+
+def tombstone(
+    filename: str, version: int, write_id: str, reason: Literal["deleted", "fenced"], at: datetime
+) -> Tombstone:
+    """A tombstone holds its own fields only, so that `may_be_tombstone` can tell by size where to look."""
+    return Tombstone(
+        filename=filename, mime_type="", version=version, size_bytes=0, timestamp=at, write_id=write_id, reason=reason
+    )
+
+
+def may_be_tombstone(filename: str, version: int, size: int) -> bool:
+    """False only if a record of *size* bytes is surely none: every blob's record is longer than any tombstone's.
+
+    A listing alone then tells which versions are there, but for the few whose records are this short, which are read.
+    """
+    return size <= len(encode(tombstone(filename, version, "0" * 32, "deleted", _LONGEST_TIME)))
+
+
+_LONGEST_TIME = datetime(2000, 1, 1, 0, 0, 0, 1, tzinfo=UTC)
+
+
+def synthesised(filename: str, version: int, mime_type: str, size: int, modified: float) -> Blob:
+    """A record for a payload that has none, from what the store knows."""
+    return Blob(
+        filename=filename,
+        mime_type=mime_type,
+        version=version,
+        size_bytes=size,
+        timestamp=datetime.fromtimestamp(modified, UTC),
+        write_id="",
+        sha256=None,
+        stored_bytes=size,
+    )
+
+
+def check_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A caller's metadata as it will be read back.
+
+    Raises:
+        InvalidMetadata: not a JSON object, holds NaN, infinities or what JSON has no form for, or is over 64 KiB.
+    """
+    if metadata is None:
+        return {}
+    if not isinstance(metadata, Mapping):
+        raise InvalidMetadata(f"metadata must be a mapping, not {type(metadata).__name__}")
+    try:
+        plain = _plain(metadata, "metadata")
+        size = len(_encoder.encode(plain))
+        json.dumps(plain, ensure_ascii=False).encode()
+    except RecursionError as error:
+        raise InvalidMetadata("metadata is nested too deeply, or holds itself") from error
+    except (OverflowError, UnicodeEncodeError, msgspec.MsgspecError) as error:
+        raise InvalidMetadata(f"metadata cannot be stored as JSON: {error}") from error
+    if size > MAX_METADATA:
+        raise InvalidMetadata(
+            f"metadata is {size} bytes as JSON; at most {MAX_METADATA} are allowed: save it as an artifact"
+        )
+    return plain  # type: ignore[no-any-return]
+
+
+def _plain(value: Any, where: str) -> Any:
+    match value:
+        case None | bool() | str() | int():
+            return value
+        case float():
+            if not math.isfinite(value):
+                raise InvalidMetadata(f"{where} is {value}, which JSON cannot hold")
+            return value
+        case list() | tuple():
+            return [_plain(item, f"{where}[{place}]") for place, item in enumerate(value)]
+        case Mapping():
+            for key in value:
+                if not isinstance(key, str):
+                    raise InvalidMetadata(f"{where} has the key {key!r:.80}; keys must be text")
+            return {key: _plain(item, f"{where}.{key:.40}") for key, item in value.items()}
+    raise InvalidMetadata(f"{where} is a {type(value).__name__}, which JSON cannot hold")
