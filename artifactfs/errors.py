@@ -26,7 +26,7 @@ class ArtifactError(Exception):
         self.artifact = artifact
         self.__dict__.update(facts)
         if self._errno is not None and isinstance(self, OSError):
-            self.errno = self._errno
+            setattr(self, "errno", self._errno)  # noqa: B010  (OSError's own attribute; str() stays the message)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), str(self), dict(self.__dict__)), {}
@@ -126,7 +126,7 @@ class UnsafeBackend(BackendError):
     """The store does not create atomically, so savers would overwrite each other; nothing was written.
 
     Attributes:
-        seen: what the probe saw: ``racy``, ``ignored`` or ``refused``; None where the kind of store is known to lack it.
+        seen: what the probe saw: ``racy``, ``ignored`` or ``refused``; None where the kind of store is known for it.
     """
 
     seen: str | None = None

@@ -1,7 +1,7 @@
 """Names and the path segments they are stored as: one segment for each name, one spelling for each segment.
 
-`encode` and `decode` are inverse of each other. Plain names stay readable; what a file system, a URL or the layout would
-misread is percent-encoded as UTF-8 with capital hex digits (docs/spec.md, "Segments").
+`encode` and `decode` are inverse of each other. Plain names stay readable; what a file system, a URL or the layout
+would misread is percent-encoded as UTF-8 with capital hex digits (docs/spec.md, "Segments").
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def _escape(text: str) -> str:
 
 
 def check(text: object, what: str = "name") -> str:
-    """Return *text* if it may be a name, else raise `InvalidName`: nothing but empty, NUL, surrogates, length is refused.
+    """Return *text* if it may be a name; nothing but empty text, NUL, lone surrogates and length is refused.
 
     *what* says in the error which of app, user, session or name it is.
     """

@@ -41,10 +41,10 @@ class _Common(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
 
 
 class Blob(_Common, frozen=True, kw_only=True, tag="blob"):
-    """A version that holds bytes. `size_bytes` is the content's; `sha256` and `stored_bytes` are of the stored payload.
+    """A version that holds bytes. `size_bytes` is the content's; `sha256`, `stored_bytes` are the stored payload's.
 
-    While a stream is being uploaded its record is *unfinished*: the three are None. A payload that another program wrote
-    has no record; the one made up for it has no digest and an empty `write_id`.
+    While a stream is being uploaded its record is *unfinished*: the three are None. A payload that another program
+    wrote has no record; the one made up for it has no digest and an empty `write_id`.
     """
 
     sha256: str | None
@@ -64,7 +64,10 @@ class Removed(_Common, frozen=True, kw_only=True, tag="removed"):
 
 
 class Tombstone(_Common, frozen=True, kw_only=True, tag="tombstone"):
-    """What is left of a number whose bytes are gone (`deleted`) or never came (`fenced`); `write_id` is the save it ended."""
+    """What is left of a number whose bytes are gone (`deleted`) or never came (`fenced`).
+
+    `write_id` is that of the save it ended.
+    """
 
     reason: Literal["deleted", "fenced"]
 
@@ -95,7 +98,7 @@ def decode(data: bytes, key: str = "") -> Record:
         IntegrityError: not a record at all.
     """
     try:
-        record = _decoder.decode(data)
+        record: Record = _decoder.decode(data)
         if record.format == FORMAT:
             return record
         found: int | str = record.format
@@ -114,7 +117,7 @@ def decode(data: bytes, key: str = "") -> Record:
 
 
 def rewrite(old: bytes, record: Record) -> bytes:
-    """*record* encoded, with the fields of the stored form *old* that this library does not know kept behind its own."""
+    """*record* encoded, followed by the fields of the stored form *old* that this library does not know."""
     kept = {name: value for name, value in msgspec.json.decode(old).items() if name not in _KNOWN}
     return encode(record) if not kept else encode(record)[:-1] + b"," + _encoder.encode(kept)[1:]
 
