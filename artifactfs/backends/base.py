@@ -186,7 +186,7 @@ class Backend(Protocol):
         """Remove these objects; one that is not there is no error. Where it raises, some may be gone."""
         ...
 
-    async def unfinished(self, folder: str) -> list[Unfinished]:
+    async def unfinished(self, folder: str) -> Sequence[Unfinished]:
         """Uploads below *folder* that were begun and not ended, temporary files included."""
         ...
 
