@@ -1,8 +1,8 @@
 """Real storage servers on loopback for tests and benchmarks.
 
 Each `start_*` is a context manager: the server listens on a free port of 127.0.0.1, keeps its data in a temporary
-folder, is ready when the block begins and gone when it ends, also where this process is killed. `tests/conftest.py` makes
-session fixtures of them, started when a test first asks.
+folder, is ready when the block begins and gone when it ends, also where this process is killed. `tests/conftest.py`
+makes session fixtures of them, started when a test first asks.
 
     def test_something(minio):
         store = ArtifactStore(minio.bucket(), **minio.storage_options)
@@ -281,9 +281,10 @@ def start_fake_gcs() -> contextlib.AbstractContextManager[Server]:
     binary = program("fake-gcs-server", "bash .ci/install-servers fake-gcs-server")
     return _simple(
         lambda url: Server("fake_gcs", "gcs", url),
+        # A public host without a port: reached through a proxy, it serves that one's address too.
         lambda address, _: [
             *[binary, "-scheme", "http", "-host", "127.0.0.1", "-port", address.rpartition(":")[2]],
-            *["-backend", "memory", "-public-host", address, "-external-url", f"http://{address}"],
+            *["-backend", "memory", "-public-host", "127.0.0.1", "-external-url", f"http://{address}"],
         ],
         path="/storage/v1/b?project=test",
     )
