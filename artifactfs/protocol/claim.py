@@ -1,0 +1,160 @@
+"""Claiming a number: a create-only write of the small record decides who may publish under it.
+
+A payload is uploaded only under a number that its saver holds, so a conflict costs some hundred bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from artifactfs.backends.base import Got, Written
+from artifactfs.errors import IntegrityError, UnsupportedFormat
+from artifactfs.layout import ArtifactId
+from artifactfs.protocol.env import Clocked, Env
+from artifactfs.protocol.listing import look
+from artifactfs.protocol.ops import Create, Get, Put, Replace, Steps
+from artifactfs.records import (
+    CONTENT_TYPE,
+    Blob,
+    Pointer,
+    Record,
+    Removed,
+    Tombstone,
+    decode,
+    encode,
+    rewrite,
+    tombstone,
+)
+
+CONFLICTS_BEFORE_LISTING = 3
+"""Numbers lost in a row after which a saver lists anew, instead of trying the next: its hint was far behind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A version that is to be: all of its record that does not depend on the number."""
+
+    mime_type: str
+    metadata: Mapping[str, Any]
+    write_id: str
+    size: int | None = None
+    sha256: str | None = None
+    removal: bool = False
+    uri: str | None = None
+
+    def record(self, artifact: ArtifactId, number: int, at: datetime) -> Record:
+        common: dict[str, Any] = {
+            "filename": artifact.name,
+            "mime_type": self.mime_type,
+            "version": number,
+            "timestamp": at,
+            "write_id": self.write_id,
+            "metadata": dict(self.metadata),
+        }
+        if self.removal:
+            return Removed(size_bytes=0, **common)
+        if self.uri is not None:
+            return Pointer(size_bytes=self.size, uri=self.uri, expected_sha256=self.sha256, **common)
+        return Blob(size_bytes=self.size, sha256=self.sha256, stored_bytes=self.size, **common)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A number that is ours to publish under. `tag` is that of the record, `floor` the newest store time that was seen."""
+
+    number: int
+    record: Record
+    tag: str
+    began: Clocked
+    floor: float
+
+
+def try_claim(env: Env, artifact: ArtifactId, draft: Draft, number: int, floor: float) -> Steps[Claim | None]:
+    """Claim *number*, or None where somebody else has it.
+
+    "Exists" may be the answer to our own first attempt, whose answer was lost: the `write_id` tells.
+    """
+    began = Clocked.read(env)
+    record = draft.record(artifact, number, env.stamp(floor))
+    key = artifact.record(number)
+    written: Written
+    (written,) = yield (Create(key, encode(record), CONTENT_TYPE),)
+    if written.done:
+        return Claim(number, record, written.tag, began, floor)
+    got: Got | None
+    (got,) = yield (Get(key),)
+    if got is None or not _is_ours(got.data, draft.write_id):
+        return None
+    return Claim(number, record, got.tag, began, floor)
+
+
+def claim_next(env: Env, artifact: ArtifactId, draft: Draft, number: int, floor: float) -> Steps[Claim]:
+    """Claim *number* or the lowest free one above that is met."""
+    lost = 0
+    while True:
+        claim = yield from try_claim(env, artifact, draft, number, floor)
+        if claim is not None:
+            return claim
+        lost += 1
+        number += 1
+        if lost % CONFLICTS_BEFORE_LISTING == 0:
+            view = yield from look(artifact)
+            number, floor = max(number, view.top + 1), max(floor, view.newest_time)
+
+
+def bury(env: Env, artifact: ArtifactId, number: int, got: Got | None, reason: str) -> Steps[Tombstone | None]:
+    """Make the record of *number*, read as *got*, a tombstone. None where it was rewritten since: read it again.
+
+    A tombstone that stands there already is left alone and returned.
+    """
+    seen = None if got is None else decode(got.data, artifact.record(number))
+    if isinstance(seen, Tombstone):
+        return seen
+    ended = "" if seen is None else seen.write_id
+    stone = tombstone(artifact.name, number, ended, "fenced" if reason == "fenced" else "deleted", env.stamp())
+    if got is None:
+        (written,) = yield (Create(artifact.record(number), encode(stone), CONTENT_TYPE),)
+    else:
+        written = yield from rewrite_record(env, artifact, number, encode(stone), got.tag)
+    return stone if written.done else None
+
+
+def rewrite_record(env: Env, artifact: ArtifactId, number: int, data: bytes, tag: str) -> Steps[Written]:
+    """Store *data* as the record of *number* if it is still the one with *tag*.
+
+    Where the store has no conditional write it is written as it is, once: an answer that is lost is an error then, for
+    a second try could undo what somebody else wrote in between.
+    """
+    key = artifact.record(number)
+    written: Written
+    if env.conditional:
+        (written,) = yield (Replace(key, data, CONTENT_TYPE, tag),)
+    else:
+        (written,) = yield (Put(key, data, CONTENT_TYPE, once=True),)
+    return written
+
+
+def finished(claim: Claim, size: int, sha256: str, at: datetime) -> bytes:
+    """The record of a stream that has ended."""
+    assert isinstance(claim.record, Blob)
+    record = Blob(
+        **{
+            **{name: getattr(claim.record, name) for name in claim.record.__struct_fields__},
+            "size_bytes": size,
+            "stored_bytes": size,
+            "sha256": sha256,
+            "timestamp": at,
+        }
+    )
+    return rewrite(encode(claim.record), record)
+
+
+def _is_ours(data: bytes, write_id: str) -> bool:
+    try:
+        seen = decode(data)
+    except (IntegrityError, UnsupportedFormat):
+        return False
+    return seen.write_id == write_id and not isinstance(seen, Tombstone)

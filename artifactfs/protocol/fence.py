@@ -1,0 +1,72 @@
+"""Settling a claim that somebody left behind: a fence takes the payload's place, so that it can never be published.
+
+Only claims older than a time to live are fenced, by the store's own clock. A saver that was merely slow finds the fence
+where it wanted to publish, and saves again under a higher number.
+"""
+
+from __future__ import annotations
+
+from artifactfs.backends.base import WHOLE_LIMIT, Got, Written
+from artifactfs.layout import ArtifactId
+from artifactfs.protocol.claim import bury
+from artifactfs.protocol.env import Env
+from artifactfs.protocol.ops import Create, Get, Now, Put, Steps
+from artifactfs.records import FENCE_SIZE, Blob, Record, Tombstone, decode, fits, is_fence
+
+FENCE_TYPE = "application/octet-stream"
+
+
+def fence(env: Env, artifact: ArtifactId, number: int, mark: int | None) -> Steps[bool]:
+    """End the claim of *number*. False where it turned out to be published: it is a version, and stays one.
+
+    *mark* is the newest number where no payload of the artifact was seen, so that its name can be hidden; else None.
+    """
+    if mark is not None:
+        yield (Put(artifact.mark(mark), b"", FENCE_TYPE),)
+    written: Written
+    (written,) = yield (Create(artifact.payload(number), env.fence(), FENCE_TYPE),)
+    if not written.done and not (yield from _is_fenced(artifact, number)):
+        return False
+    while True:
+        got: Got | None
+        (got,) = yield (Get(artifact.record(number)),)
+        if (yield from bury(env, artifact, number, got, "fenced")) is not None:
+            return True
+
+
+def _is_fenced(artifact: ArtifactId, number: int) -> Steps[bool]:
+    """Whether what stands in the payload's place is a fence, or nothing any more: then its record has the answer."""
+    payload: Got | None
+    got: Got | None
+    (payload,) = yield (Get(artifact.payload(number), 0, FENCE_SIZE + 1),)
+    if payload is None:
+        (got,) = yield (Get(artifact.record(number)),)
+        return got is not None and isinstance(decode(got.data), Tombstone)
+    if not is_fence(payload.data):
+        return False
+    (got,) = yield (Get(artifact.record(number)),)
+    return got is None or not fits(decode(got.data), payload.data)
+
+
+def settle(env: Env, artifact: ArtifactId, number: int, mark: int | None) -> Steps[bool | None]:
+    """What became of a number that has a record and no payload: None where nobody can publish under it any more.
+
+    A stale claim is fenced on the way. True: a live claim, its save is in progress. False: it has been published.
+    """
+    got: Got | None
+    (got,) = yield (Get(artifact.record(number)),)
+    if got is None:
+        return None
+    record = decode(got.data, artifact.record(number))
+    if isinstance(record, Tombstone):
+        return None
+    now: float
+    (now,) = yield (Now(),)
+    if now - got.modified < env.claim_ttl or (not env.fence_streams and may_come_in_parts(record)):
+        return True
+    return None if (yield from fence(env, artifact, number, mark)) else False
+
+
+def may_come_in_parts(record: Record) -> bool:
+    """Whether the claim's payload may be published by completing an upload, rather than by one create."""
+    return isinstance(record, Blob) and (record.stored_bytes is None or record.stored_bytes > WHOLE_LIMIT)

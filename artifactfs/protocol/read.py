@@ -1,0 +1,223 @@
+"""Reading a version: what is there, what was taken away, and what only looks like a version.
+
+A version exists if its payload exists, is no fence, and its record is no tombstone. Payload and record are two objects,
+so a record that was read before its payload may be old: where the two do not fit, the record is read once more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, TypeAlias
+
+from artifactfs.backends.base import Got, Stat
+from artifactfs.errors import IntegrityError, PayloadTooLarge
+from artifactfs.layout import ArtifactId
+from artifactfs.mime import guess
+from artifactfs.protocol.listing import View, look, look_all
+from artifactfs.protocol.ops import Get, StatOf, Steps, together
+from artifactfs.records import (
+    FENCE_SIZE,
+    Record,
+    Removed,
+    Tombstone,
+    decode,
+    fits,
+    fits_size,
+    is_fence,
+    may_be_tombstone,
+    synthesised,
+)
+
+AT_ONCE = 16
+"""How many records are read at the same time where many are needed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A version that exists: its record, the tag of the stored record ("" where it has none), and the payload if read."""
+
+    number: int
+    record: Record
+    raw: bytes
+    tag: str
+    data: bytes | None = None
+
+
+Gone: TypeAlias = Literal["deleted", "vanished", "fence"]
+"""Why a number is no version: a tombstone stands there, no payload does, or a fence does."""
+
+
+def fetch(artifact: ArtifactId, number: int, *, whole: bool = False, limit: int | None = None) -> Steps[Found | Gone]:
+    """Version *number* of the artifact, if it exists; with its payload (at most *limit* bytes) where *whole* asks for it.
+
+    Two requests at the same time; more only where the two do not fit. Without *whole* a payload is known by its size.
+
+    Raises:
+        IntegrityError: the payload is not the one that its record describes.
+        PayloadTooLarge: the payload has more bytes than *limit*.
+    """
+    look_at = Get(artifact.payload(number), 0, None if limit is None else limit + 1) if whole else None
+    of_payload = look_at or StatOf(artifact.payload(number))
+    got: Got | None
+    payload: Got | Stat | None
+    got, payload = yield (Get(artifact.record(number)), of_payload)
+    if payload is not None and not whole and payload.size == FENCE_SIZE:
+        of_payload = Get(artifact.payload(number))
+        (payload,) = yield (of_payload,)
+    record = _decoded(artifact, number, got)
+    if isinstance(record, Tombstone):
+        return "deleted"
+    if payload is None:
+        return "vanished"
+    _check_limit(artifact, number, payload, limit if whole else None)
+    if got is None or not _matches(record, payload):
+        (got,) = yield (Get(artifact.record(number)),)
+        record = _decoded(artifact, number, got)
+        if isinstance(record, Tombstone):
+            return "deleted"
+        if record is None:
+            (payload,) = yield (of_payload,)
+            if payload is None:
+                return "vanished"
+            record = synthesised(artifact.name, number, guess(artifact.name), payload.size, payload.modified)
+        if not _matches(record, payload) or (got is None and _is_fence(payload)):
+            if _is_fence(payload):
+                return "fence"
+            raise IntegrityError(
+                f"the payload of version {number} of {artifact.label!r} does not match its record: "
+                "it was altered or cut off after it was saved; other versions are not affected",
+                artifact=artifact.label,
+            )
+    assert record is not None
+    data = payload.data if whole and isinstance(payload, Got) else None
+    return Found(number, record, got.data if got else b"", got.tag if got else "", data)
+
+
+def confirm(artifact: ArtifactId, number: int, listed_size: int) -> Steps[Found | Gone]:
+    """As `fetch` without the payload, where a listing has just shown it with *listed_size* bytes: mostly one request."""
+    if listed_size != FENCE_SIZE:
+        got: Got | None
+        (got,) = yield (Get(artifact.record(number)),)
+        record = _decoded(artifact, number, got)
+        if isinstance(record, Tombstone):
+            return "deleted"
+        if got is not None and record is not None and fits_size(record, listed_size):
+            return Found(number, record, got.data, got.tag)
+    return (yield from fetch(artifact, number))
+
+
+def newest(artifact: ArtifactId, *, whole: bool = False, limit: int | None = None) -> Steps[tuple[Found | None, View]]:
+    """The version with the highest number that exists, a removal included, and the view that showed it.
+
+    Where a version turns out to have been deleted since it was listed, an older one (or none) is an answer only if
+    another listing shows the same keys: else the artifact never was in that state.
+    """
+    lister = look
+    view = yield from lister(artifact)
+    while True:
+        found, doubtful = yield from _scan(artifact, view, whole, limit)
+        if found is None and view.floor > 0:
+            lister = look_all
+            view = yield from lister(artifact)
+            continue
+        if not doubtful:
+            return found, view
+        again = yield from lister(artifact)
+        if again.same_keys(view):
+            return found, view
+        view = again
+
+
+def _scan(artifact: ArtifactId, view: View, whole: bool, limit: int | None) -> Steps[tuple[Found | None, bool]]:
+    """The newest version in *view*, and whether one above it was met that is deleted or has vanished."""
+    doubtful = False
+    for number in sorted(view.payloads, reverse=True):
+        if number < view.floor:
+            break
+        if whole:
+            seen = yield from fetch(artifact, number, whole=True, limit=limit)
+        else:
+            seen = yield from confirm(artifact, number, view.payloads[number])
+        if isinstance(seen, Found):
+            return seen, doubtful
+        doubtful = doubtful or needs_second_look(seen)
+    return None, doubtful
+
+
+def needs_second_look(gone: Gone) -> bool:
+    """A fenced number never comes alive, so nothing can have been there; a deleted or vanished one was."""
+    return gone != "fence"
+
+
+def existing(artifact: ArtifactId, view: View) -> Steps[list[int]]:
+    """The numbers in *view* that are versions, removals left out, ascending. Reads only the records that may tell more."""
+    numbers = sorted(view.payloads)
+    unsure = [number for number in numbers if not surely_a_version(artifact, view, number)]
+    seen = yield from confirm_many(artifact, view, unsure)
+    out = {
+        number
+        for number, one in zip(unsure, seen, strict=True)
+        if not isinstance(one, Found) or isinstance(one.record, Removed)
+    }
+    return [number for number in numbers if number not in out]
+
+
+def surely_a_version(artifact: ArtifactId, view: View, number: int) -> bool:
+    """Whether the sizes in a listing tell that *number* is a version: no removal, no fence, and under no tombstone."""
+    if view.payloads[number] in (0, FENCE_SIZE):
+        return False
+    record = view.records.get(number)
+    return record is None or not may_be_tombstone(artifact.name, number, record[0])
+
+
+def confirm_many(artifact: ArtifactId, view: View, numbers: Sequence[int]) -> Steps[list[Found | Gone]]:
+    """`confirm` for each of *numbers*, some at a time."""
+    seen: list[Found | Gone] = []
+    for start in range(0, len(numbers), AT_ONCE):
+        some = numbers[start : start + AT_ONCE]
+        seen += yield from together(*(confirm(artifact, number, view.payloads[number]) for number in some))
+    return seen
+
+
+def at_time(artifact: ArtifactId, moment: datetime) -> Steps[Found | None]:
+    """The newest version whose running maximum of timestamps is not later than *moment*, found by bisection."""
+    view = yield from look_all(artifact)
+    numbers = sorted(view.payloads)
+    best: Found | None = None
+    low, high = 0, len(numbers)
+    while low < high:
+        middle = (low + high) // 2
+        seen = yield from confirm(artifact, numbers[middle], view.payloads[numbers[middle]])
+        if not isinstance(seen, Found):
+            del numbers[middle]
+            high -= 1
+        elif seen.record.timestamp <= moment:
+            best, low = seen, middle + 1
+        else:
+            high = middle
+    return best
+
+
+def _decoded(artifact: ArtifactId, number: int, got: Got | None) -> Record | None:
+    return None if got is None else decode(got.data, artifact.record(number))
+
+
+def _matches(record: Record | None, payload: Got | Stat) -> bool:
+    if record is None:
+        return False
+    return fits(record, payload.data) if isinstance(payload, Got) else fits_size(record, payload.size)
+
+
+def _is_fence(payload: Got | Stat) -> bool:
+    return isinstance(payload, Got) and is_fence(payload.data)
+
+
+def _check_limit(artifact: ArtifactId, number: int, payload: Got | Stat, limit: int | None) -> None:
+    if limit is not None and payload.size > limit:
+        raise PayloadTooLarge(
+            f"version {number} of {artifact.label!r} has {payload.size} bytes, more than max_bytes={limit}; "
+            "open it and read it in pieces, or raise max_bytes",
+            artifact=artifact.label,
+        )
