@@ -6,6 +6,7 @@ then be its own doing; the protocol above decides that, and for it needs the cou
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -61,8 +62,18 @@ async def retrying(
         GaveUp: after an exception that is not transient, or the last try. Cancellation passes through as it is.
     """
     failures: list[BaseException] = []
+    started = time.monotonic()
+    try:
+        return await send(1), 1
+    except Exception as error:  # noqa: BLE001 - judged by the machinery below, which a first success need not pay for
+        failures.append(error)
+    replayed = False
 
     async def attempt() -> T:
+        nonlocal replayed
+        if not replayed:
+            replayed = True
+            raise failures[0]
         try:
             return await send(len(failures) + 1)
         except Exception as error:
@@ -70,7 +81,7 @@ async def retrying(
             raise
 
     again = AsyncRetrying(
-        stop=stop_after_attempt(tries) | stop_before_delay(deadline),
+        stop=stop_after_attempt(tries) | stop_before_delay(deadline - (time.monotonic() - started)),
         wait=wait_random_exponential(multiplier=FIRST_PAUSE, max=LONGEST_PAUSE),
         retry=retry_if_exception(lambda error: isinstance(error, Exception) and transient(error)),
         reraise=True,
