@@ -1,0 +1,71 @@
+# Each of these works alone on a fresh clone; it needs Python 3.11 or later, git and make.
+#
+#   make demo      see it work: real files, versions, pandas, and a race of eight processes
+#   make test      the suite on what pip alone brings: memory, local disk, moto, ministack, rclone
+#   make check     all that CI does; servers that are not installed are skipped (bash .ci/install-servers)
+#   make nightly   the deep runs, for hours
+
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+.PHONY: demo test check nightly lint types layers suite other-pythons venvs
+
+PYTHON ?= $(shell bash .ci/find-python)
+VENV ?= .venv
+BIN := $(VENV)/bin
+OTHER_PYTHONS := 3.12 3.13
+PYTEST = $(BIN)/python -m pytest -n 2
+
+demo: $(VENV)/.demo
+	$(BIN)/python examples/tour.py
+
+test: $(VENV)/.test
+	$(PYTEST) --pip-only -m "not deep"
+
+check: lint types layers suite other-pythons
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+layers: $(VENV)/.dev
+	$(BIN)/lint-imports --no-logo
+
+# The documents are in it: each code block of README.md and docs/ is a test.
+suite: $(VENV)/.dev
+	HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-ci} $(PYTEST)
+
+other-pythons: $(OTHER_PYTHONS:%=test-%)
+
+# A Python that is not there is an error in CI, and said elsewhere.
+test-%:
+	@if python="$$(bash .ci/find-python $*)"; then \
+		$(MAKE) --no-print-directory test VENV=.venv-$* PYTHON="$$python"; \
+	elif [ "$${CI:-}" = true ]; then \
+		echo "Python $* was not found: install it, or let pyenv do so"; exit 1; \
+	else \
+		echo "Python $* was not found: its tests are left to CI"; \
+	fi
+
+nightly: $(VENV)/.dev
+	HYPOTHESIS_PROFILE=nightly ARTIFACTFS_SIM_SECONDS=$${ARTIFACTFS_SIM_SECONDS:-7200} $(PYTEST) --timeout 28800
+
+# --- environments: made again where pyproject.toml is newer ------------------------------------------------------------
+
+venvs: $(VENV)/.dev
+	@for version in $(OTHER_PYTHONS); do \
+		if python="$$(bash .ci/find-python $$version)"; then \
+			$(MAKE) --no-print-directory .venv-$$version/.test VENV=.venv-$$version PYTHON="$$python" || exit 1; \
+		fi; \
+	done
+
+$(BIN)/python:
+	@[ -n "$(PYTHON)" ] || { echo "No Python 3.11 or later was found on PATH"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo $(VENV)/.test $(VENV)/.dev: $(VENV)/.%: pyproject.toml | $(BIN)/python
+	@echo "installing artifactfs[$*] into $(VENV)"
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[$*]'
+	@touch $@
