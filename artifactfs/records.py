@@ -63,13 +63,16 @@ class Removed(_Common, frozen=True, kw_only=True, tag="removed"):
     """The artifact was removed here: older versions stay readable by number. Its payload is empty."""
 
 
+Reason: TypeAlias = Literal["deleted", "fenced"]
+
+
 class Tombstone(_Common, frozen=True, kw_only=True, tag="tombstone"):
     """What is left of a number whose bytes are gone (`deleted`) or never came (`fenced`).
 
     `write_id` is that of the save it ended.
     """
 
-    reason: Literal["deleted", "fenced"]
+    reason: Reason
 
 
 Record: TypeAlias = Blob | Pointer | Removed | Tombstone
@@ -166,9 +169,7 @@ def fits(record: Record, data: bytes) -> bool:
     return not isinstance(record, Pointer) or data == pointer_payload(record.uri)
 
 
-def tombstone(
-    filename: str, version: int, write_id: str, reason: Literal["deleted", "fenced"], at: datetime
-) -> Tombstone:
+def tombstone(filename: str, version: int, write_id: str, reason: Reason, at: datetime) -> Tombstone:
     """A tombstone holds its own fields only, so that `may_be_tombstone` can tell by size where to look."""
     return Tombstone(
         filename=filename, mime_type="", version=version, size_bytes=0, timestamp=at, write_id=write_id, reason=reason

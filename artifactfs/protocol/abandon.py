@@ -15,7 +15,7 @@ def abandon(env: Env, artifact: ArtifactId, claim: Claim) -> Steps[None]:
 
     What fails here is left as it is: the claim grows stale, and is settled by whoever meets it.
     """
-    stone = tombstone(artifact.name, claim.number, claim.record.write_id, "fenced", env.stamp(claim.floor))
+    stone = tombstone(artifact.name, claim.number, claim.record.write_id, "fenced", env.stamp(claim.seen.floor))
     try:
         yield (Put(artifact.mark(claim.number), b"", "application/octet-stream"),)
         yield from rewrite_record(env, artifact, claim.number, encode(stone), claim.tag)

@@ -14,12 +14,13 @@ from artifactfs.backends.base import Got, Written
 from artifactfs.errors import IntegrityError, UnsupportedFormat
 from artifactfs.layout import ArtifactId
 from artifactfs.protocol.env import Clocked, Env
-from artifactfs.protocol.listing import look
+from artifactfs.protocol.listing import View, look
 from artifactfs.protocol.ops import Create, Get, Put, Replace, Steps
 from artifactfs.records import (
     CONTENT_TYPE,
     Blob,
     Pointer,
+    Reason,
     Record,
     Removed,
     Tombstone,
@@ -62,59 +63,79 @@ class Draft:
 
 
 @dataclass(frozen=True, slots=True)
+class Seen:
+    """What was known of the artifact when a number was claimed.
+
+    `floor` is the newest store time that was seen; `mark` the number of a mark that hides the name and is not needed once
+    a higher number is published; `unhinted` says that the newest number had to be searched for want of a hint.
+    """
+
+    floor: float = 0.0
+    mark: int | None = None
+    unhinted: bool = False
+
+    @classmethod
+    def in_view(cls, view: View) -> Seen:
+        """The newest version is perhaps a removal where its payload is empty: then it has a mark of its number."""
+        last = max(view.payloads, default=None)
+        mark = last if last is not None and view.payloads[last] == 0 else None
+        return cls(view.newest_time, mark, view.unhinted)
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
-    """A number that is ours to publish under. `tag` is that of the record, `floor` the newest store time that was seen."""
+    """A number that is ours to publish under. `tag` is that of the record."""
 
     number: int
     record: Record
     tag: str
     began: Clocked
-    floor: float
+    seen: Seen
 
 
-def try_claim(env: Env, artifact: ArtifactId, draft: Draft, number: int, floor: float) -> Steps[Claim | None]:
+def try_claim(env: Env, artifact: ArtifactId, draft: Draft, number: int, seen: Seen) -> Steps[Claim | None]:
     """Claim *number*, or None where somebody else has it.
 
     "Exists" may be the answer to our own first attempt, whose answer was lost: the `write_id` tells.
     """
     began = Clocked.read(env)
-    record = draft.record(artifact, number, env.stamp(floor))
+    record = draft.record(artifact, number, env.stamp(seen.floor))
     key = artifact.record(number)
     written: Written
     (written,) = yield (Create(key, encode(record), CONTENT_TYPE),)
     if written.done:
-        return Claim(number, record, written.tag, began, floor)
+        return Claim(number, record, written.tag, began, seen)
     got: Got | None
     (got,) = yield (Get(key),)
     if got is None or not _is_ours(got.data, draft.write_id):
         return None
-    return Claim(number, record, got.tag, began, floor)
+    return Claim(number, record, got.tag, began, seen)
 
 
-def claim_next(env: Env, artifact: ArtifactId, draft: Draft, number: int, floor: float) -> Steps[Claim]:
+def claim_next(env: Env, artifact: ArtifactId, draft: Draft, number: int, seen: Seen) -> Steps[Claim]:
     """Claim *number* or the lowest free one above that is met."""
     lost = 0
     while True:
-        claim = yield from try_claim(env, artifact, draft, number, floor)
+        claim = yield from try_claim(env, artifact, draft, number, seen)
         if claim is not None:
             return claim
         lost += 1
         number += 1
         if lost % CONFLICTS_BEFORE_LISTING == 0:
             view = yield from look(artifact)
-            number, floor = max(number, view.top + 1), max(floor, view.newest_time)
+            number, seen = max(number, view.top + 1), Seen.in_view(view)
 
 
-def bury(env: Env, artifact: ArtifactId, number: int, got: Got | None, reason: str) -> Steps[Tombstone | None]:
+def bury(env: Env, artifact: ArtifactId, number: int, got: Got | None, reason: Reason) -> Steps[Tombstone | None]:
     """Make the record of *number*, read as *got*, a tombstone. None where it was rewritten since: read it again.
 
     A tombstone that stands there already is left alone and returned.
     """
-    seen = None if got is None else decode(got.data, artifact.record(number))
-    if isinstance(seen, Tombstone):
-        return seen
-    ended = "" if seen is None else seen.write_id
-    stone = tombstone(artifact.name, number, ended, "fenced" if reason == "fenced" else "deleted", env.stamp())
+    record = None if got is None else decode(got.data, artifact.record(number))
+    if isinstance(record, Tombstone):
+        return record
+    ended = "" if record is None else record.write_id
+    stone = tombstone(artifact.name, number, ended, reason, env.stamp())
     if got is None:
         (written,) = yield (Create(artifact.record(number), encode(stone), CONTENT_TYPE),)
     else:

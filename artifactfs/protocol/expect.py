@@ -11,7 +11,7 @@ from typing import Literal, NoReturn
 from artifactfs.errors import Conflict
 from artifactfs.layout import ArtifactId
 from artifactfs.protocol.abandon import abandon
-from artifactfs.protocol.claim import Claim, Draft, try_claim
+from artifactfs.protocol.claim import Claim, Draft, Seen, try_claim
 from artifactfs.protocol.env import Env
 from artifactfs.protocol.fence import settle
 from artifactfs.protocol.listing import View, look, look_all
@@ -31,16 +31,16 @@ def claim_after(env: Env, artifact: ArtifactId, draft: Draft, expect: Expected, 
     Raises:
         Conflict: the newest version is another, or is about to be.
     """
-    floor = 0.0
     while True:
         followed: int | None
+        seen = Seen()
         if expect != "absent" and known == expect:
             followed, number = expect, expect + 1
         else:
             view = yield from _view_from(artifact, expect)
             followed = yield from followed_version(env, artifact, view, expect)
-            number, floor = view.top + 1, view.newest_time
-        claim = yield from try_claim(env, artifact, draft, number, floor)
+            number, seen = view.top + 1, Seen.in_view(view)
+        claim = yield from try_claim(env, artifact, draft, number, seen)
         known = None
         if claim is None:
             continue
@@ -63,9 +63,8 @@ def followed_version(env: Env, artifact: ArtifactId, view: View, expect: Expecte
     """
     bottom = -1 if expect == "absent" else expect
     mark = None if view.payloads else view.top
-    for number in sorted(view.payloads.keys() | view.records.keys(), reverse=True):
-        if number == bottom:
-            break
+    above = {number for number in view.payloads.keys() | view.records.keys() if number > bottom}
+    for number in sorted(above, reverse=True):
         if number in view.payloads:
             seen = yield from confirm(artifact, number, view.payloads[number])
             if not isinstance(seen, Found):
@@ -73,13 +72,11 @@ def followed_version(env: Env, artifact: ArtifactId, view: View, expect: Expecte
             if expect == "absent" and isinstance(seen.record, Removed):
                 return number
             _conflict(artifact, expect, f"version {number} is there", in_progress=False)
-        elif number > bottom:
+        else:
             state = yield from settle(env, artifact, number, mark)
             if state is not None:
                 doing = "is being saved" if state else "has just been saved"
                 _conflict(artifact, expect, f"version {number} {doing}", in_progress=state)
-        if number < bottom:
-            break
     if expect == "absent":
         return None
     if expect not in view.payloads:

@@ -24,7 +24,7 @@ class Op:
         raise NotImplementedError
 
 
-Batch: TypeAlias = tuple["Op | Pull | Emit", ...]
+Batch: TypeAlias = tuple["Op | Pull | Rewind | Emit", ...]
 Steps: TypeAlias = Generator[Batch, Any, T]
 
 
@@ -145,6 +145,11 @@ class Pull:
 
 
 @dataclass(frozen=True, slots=True)
+class Rewind:
+    """Not for the store: go back to the beginning of the stream. The answer is False where it cannot be had again."""
+
+
+@dataclass(frozen=True, slots=True)
 class Emit:
     """Not for the store: an item of a lazy result, handed to the caller at once. The answer is None."""
 
@@ -154,7 +159,7 @@ class Emit:
 def together(*steps: Steps[Any]) -> Steps[tuple[Any, ...]]:
     """Run several generators at once, joining their batches; their results in order.
 
-    None of them may yield `Pull` or `Emit`. Where one fails, the others are closed and its error is raised.
+    None of them may yield `Pull`, `Rewind` or `Emit`. Where one fails, the others are closed and its error is raised.
     """
     results: list[Any] = [None] * len(steps)
     waiting: dict[int, Batch] = {}

@@ -1,0 +1,148 @@
+"""Publishing: the create-only write of the payload, from which on a version is there, whole, for every reader.
+
+Any "exists" may be our own earlier attempt, and any attempt whose answer was lost may still land. So the answer is
+looked into, and an attempt that follows another one looks whether the version was deleted in between.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+
+from artifactfs.backends.base import WHOLE_LIMIT, Got, Stat, Upload, Written
+from artifactfs.errors import BackendError, BackendUnavailable, ForeignPayload
+from artifactfs.layout import ArtifactId
+from artifactfs.protocol.claim import Claim
+from artifactfs.protocol.env import Env
+from artifactfs.protocol.ops import Commit, Create, Delete, Get, StatOf, Steps
+from artifactfs.records import FENCE_SIZE, Tombstone, decode, is_fence
+
+
+def publish(env: Env, artifact: ArtifactId, claim: Claim, data: bytes, content_type: str) -> Steps[bool]:
+    """Publish *data* under the claimed number. False where the claim was fenced: save again under a higher one.
+
+    Raises:
+        ForeignPayload: something that this library did not write stands there.
+        BackendUnavailable: it is more than a day since the claim, or the store did not answer; ``landed`` says
+            whether the version may be there all the same.
+    """
+
+    def send() -> Steps[Written]:
+        check_age(env, artifact, claim)
+        (written,) = yield (Create(artifact.payload(claim.number), data, content_type),)
+        return written  # type: ignore[no-any-return]
+
+    def is_ours(size: int) -> Steps[bool]:
+        if size != len(data):
+            return False
+        got: Got | None
+        (got,) = yield (Get(artifact.payload(claim.number)),)
+        return got is not None and got.data == data
+
+    return (yield from _until_settled(artifact, claim, send, is_ours))
+
+
+def publish_upload(env: Env, artifact: ArtifactId, claim: Claim, upload: Upload, size: int, sha256: str) -> Steps[bool]:
+    """As `publish`, by completing *upload*, which holds *size* bytes of that digest."""
+
+    def send() -> Steps[Written]:
+        check_age(env, artifact, claim)
+        (written,) = yield (Commit(upload),)
+        if not written.done and (yield (StatOf(artifact.payload(claim.number)),))[0] is None:
+            raise BackendUnavailable(
+                f"the upload of version {claim.number} of {artifact.label!r} is gone from the store, and so is what it "
+                "may have published; whether it was saved is not known: look at its versions, then save again",
+                artifact=artifact.label,
+                landed=True,
+            )
+        return written
+
+    def is_ours(found: int) -> Steps[bool]:
+        if found != size:
+            return False
+        return (yield from _digest(artifact.payload(claim.number), size)) == sha256
+
+    return (yield from _until_settled(artifact, claim, send, is_ours))
+
+
+def check_age(env: Env, artifact: ArtifactId, claim: Claim) -> None:
+    """A claim that slept for a day must not publish: what ended it may have been compacted away."""
+    age = claim.began.age(env)
+    if age > env.give_up:
+        raise BackendUnavailable(
+            f"the save of {artifact.label!r} took {age / 3600:.0f} hours between claim and publication, more than the "
+            f"{env.give_up / 3600:.0f} that are allowed; nothing was saved: save again",
+            artifact=artifact.label,
+        )
+
+
+def _until_settled(
+    artifact: ArtifactId, claim: Claim, send: Callable[[], Steps[Written]], is_ours: Callable[[int], Steps[bool]]
+) -> Steps[bool]:
+    """Send until the outcome is known: True where our bytes are, or were, the version; False where a fence is there."""
+    sent = 0
+    while True:
+        written = yield from send()
+        sent += written.tries
+        if written.done:
+            return sent == 1 or not _was_fenced((yield from _sweep(artifact, claim.number)))
+        there: Stat | None
+        (there,) = yield (StatOf(artifact.payload(claim.number)),)
+        if there is None:
+            continue
+        if (yield from is_ours(there.size)):
+            return not _was_fenced((yield from _sweep(artifact, claim.number)))
+        state = yield from _look_at_other(artifact, claim)
+        if state is not None:
+            return state
+
+
+def _look_at_other(artifact: ArtifactId, claim: Claim) -> Steps[bool | None]:
+    """What it means that bytes other than ours are there; None where they have gone again."""
+    payload: Got | None
+    got: Got | None
+    (payload,) = yield (Get(artifact.payload(claim.number), 0, FENCE_SIZE + 1),)
+    if payload is None:
+        return None
+    if is_fence(payload.data):
+        (got,) = yield (Get(artifact.record(claim.number)),)
+        record = None if got is None else decode(got.data)
+        return isinstance(record, Tombstone) and record.reason == "deleted" and record.write_id == claim.record.write_id
+    raise ForeignPayload(
+        f"{artifact.payload(claim.number)!r} was claimed, but holds bytes that artifactfs did not write: another program "
+        "writes into the store while savers run, which loses data; nothing was saved: stop it and save again",
+        artifact=artifact.label,
+    )
+
+
+def _sweep(artifact: ArtifactId, number: int) -> Steps[Tombstone | None]:
+    """If a tombstone has come meanwhile, remove the payload that an attempt of ours may have put back below it.
+
+    The version is published by now, so a store that fails here does not make the save fail.
+    """
+    try:
+        got: Got | None
+        (got,) = yield (Get(artifact.record(number)),)
+        record = None if got is None else decode(got.data)
+        if not isinstance(record, Tombstone):
+            return None
+        yield (Delete((artifact.payload(number),)),)
+    except BackendError:
+        return None
+    return record
+
+
+def _was_fenced(stone: Tombstone | None) -> bool:
+    return stone is not None and stone.reason == "fenced"
+
+
+def _digest(key: str, size: int) -> Steps[str]:
+    """The SHA-256 of an object, read in pieces."""
+    digest = hashlib.sha256()
+    for start in range(0, size, WHOLE_LIMIT):
+        got: Got | None
+        (got,) = yield (Get(key, start, start + WHOLE_LIMIT),)
+        if got is None:
+            return ""
+        digest.update(got.data)
+    return digest.hexdigest()

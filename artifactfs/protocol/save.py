@@ -1,0 +1,120 @@
+"""Saving: claim a number, write the payload under it, and it is published.
+
+A save works on what a `Memory` remembers of the artifact, or lists once. It never uploads a payload under a number that
+it does not hold, and never appears as two versions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from artifactfs.errors import ArtifactError, ArtifactNotFound
+from artifactfs.layout import HINT_EVERY, ArtifactId
+from artifactfs.protocol.claim import Claim, Draft, Seen, claim_next
+from artifactfs.protocol.env import Env
+from artifactfs.protocol.expect import Expected, claim_after
+from artifactfs.protocol.listing import look
+from artifactfs.protocol.ops import Delete, Op, Put, Steps
+from artifactfs.protocol.publish import publish
+from artifactfs.protocol.read import newest
+from artifactfs.records import Record, Removed
+
+EMPTY_TYPE = "application/octet-stream"
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What a store remembers of an artifact for a short while: the number to try next, and what else was seen.
+
+    The number before `next` is that of a version, which a compare-and-set may rely on.
+    """
+
+    next: int
+    seen: Seen
+
+
+def save(
+    env: Env,
+    artifact: ArtifactId,
+    data: bytes,
+    *,
+    mime_type: str,
+    metadata: Mapping[str, Any],
+    expect: Expected | None = None,
+    memory: Memory | None = None,
+) -> Steps[Record]:
+    """Save *data* as the next version and return its record.
+
+    Two requests with a memory, three without; two more for each number that is lost to another saver.
+
+    Raises:
+        Conflict: *expect* was not met; nothing was saved.
+    """
+    draft = Draft(mime_type, metadata, env.write_id(), len(data), hashlib.sha256(data).hexdigest())
+    while True:
+        claim = yield from claim_for(env, artifact, draft, expect, memory)
+        if (yield from publish(env, artifact, claim, data, mime_type)):
+            yield from tidy(artifact, claim)
+            return claim.record
+        memory = None
+
+
+def claim_for(
+    env: Env, artifact: ArtifactId, draft: Draft, expect: Expected | None, memory: Memory | None
+) -> Steps[Claim]:
+    """Claim a number for *draft*: the next one, or the one that directly follows *expect*."""
+    if expect is not None:
+        return (yield from claim_after(env, artifact, draft, expect, None if memory is None else memory.next - 1))
+    if memory is not None:
+        return (yield from claim_next(env, artifact, draft, memory.next, memory.seen))
+    view = yield from look(artifact)
+    return (yield from claim_next(env, artifact, draft, view.top + 1, Seen.in_view(view)))
+
+
+def remove(env: Env, artifact: ArtifactId) -> Steps[Record]:
+    """Publish a version of kind `removed`: the name disappears from listings, the versions stay readable by number.
+
+    The mark that makes a listing look inside is written before, so that no listing shows the name afterwards.
+
+    Raises:
+        ArtifactNotFound: there is nothing to remove.
+    """
+    found, view = yield from newest(artifact)
+    if found is None or isinstance(found.record, Removed):
+        raise ArtifactNotFound(f"there is no artifact {artifact.label!r} to remove", artifact=artifact.label)
+    draft = Draft(found.record.mime_type, {}, env.write_id(), removal=True)
+    number, seen = view.top + 1, Seen.in_view(view)
+    while True:
+        claim = yield from claim_next(env, artifact, draft, number, seen)
+        yield from mark_hidden(artifact, claim.number)
+        if (yield from publish(env, artifact, claim, b"", EMPTY_TYPE)):
+            return claim.record
+        number = claim.number + 1
+
+
+def mark_hidden(artifact: ArtifactId, number: int) -> Steps[None]:
+    """Tell names listings to look inside from now on."""
+    yield (Put(artifact.mark(number), b"", EMPTY_TYPE),)
+
+
+def tidy(artifact: ArtifactId, claim: Claim) -> Steps[None]:
+    """After a publication: now and then a hint, and away with a mark that hid the name. The save succeeds whatever fails.
+
+    A hint that is long superseded goes too, at a number of its own, so that no save pays for more than one of the two.
+    """
+    number, half = claim.number, HINT_EVERY // 2
+    ops: list[Op] = []
+    if claim.seen.unhinted or (number and number % HINT_EVERY == 0):
+        ops.append(Put(artifact.hint(number), b"", EMPTY_TYPE))
+    if number % HINT_EVERY == half and number > 2 * HINT_EVERY:
+        ops.append(Delete((artifact.hint(number - half - HINT_EVERY),)))
+    if claim.seen.mark is not None and claim.seen.mark < number:
+        ops.append(Delete((artifact.mark(claim.seen.mark),)))
+    if ops:
+        try:
+            yield tuple(ops)
+        except ArtifactError:
+            pass

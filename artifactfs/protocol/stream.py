@@ -1,0 +1,129 @@
+"""Saving a stream in bounded memory: its size and digest are known only at its end.
+
+The number is claimed first, with an *unfinished* record that fits no payload; the bytes go up as an upload that nobody
+sees; the record is finished, on the condition that nobody ended the claim; and the upload is published.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from artifactfs.backends.base import Got, Upload, Written
+from artifactfs.errors import ArtifactError, Conflict
+from artifactfs.layout import ArtifactId
+from artifactfs.protocol.abandon import abandon
+from artifactfs.protocol.claim import Claim, Draft, finished, rewrite_record
+from artifactfs.protocol.env import Clocked, Env
+from artifactfs.protocol.expect import Expected
+from artifactfs.protocol.ops import Abort, Begin, Get, Part, Pull, Rewind, Steps
+from artifactfs.protocol.publish import publish_upload
+from artifactfs.protocol.save import Memory, claim_for, tidy
+from artifactfs.records import Record, decode, encode
+
+
+def save_stream(
+    env: Env,
+    artifact: ArtifactId,
+    *,
+    mime_type: str,
+    metadata: Mapping[str, Any],
+    head: bytes = b"",
+    expect: Expected | None = None,
+    memory: Memory | None = None,
+) -> Steps[Record]:
+    """Save a stream, *head* and then what `Pull` brings, as the next version and return its record.
+
+    The record is renewed while the stream is long, so that nobody takes the claim for abandoned. Where one was fenced
+    all the same, the stream is saved again under a higher number if it can be had again from its beginning.
+
+    Raises:
+        Conflict: *expect* was not met, or the claim was fenced and the stream is gone; nothing was saved.
+    """
+    draft = Draft(mime_type, metadata, env.write_id())
+    while True:
+        claim = yield from claim_for(env, artifact, draft, expect, memory)
+        record = yield from _send(env, artifact, claim, head, mime_type)
+        if record is not None:
+            yield from tidy(artifact, claim)
+            return record
+        (again,) = yield (Rewind(),)
+        if not again:
+            raise Conflict(
+                f"saving {artifact.label!r} paused for so long that its number {claim.number} was taken away; nothing was "
+                "saved, and the stream cannot be read again: save it again",
+                artifact=artifact.label,
+            )
+        head, memory = b"", None
+
+
+def _send(env: Env, artifact: ArtifactId, claim: Claim, head: bytes, mime_type: str) -> Steps[Record | None]:
+    """Upload and publish under *claim*; None where it was fenced. Nothing is left behind where this raises."""
+    sending = _Sending(env, artifact, claim)
+    published = False
+    sure = True
+    try:
+        (sending.upload,) = yield (Begin(artifact.payload(claim.number), mime_type),)
+        size, sha256 = yield from sending.all(head)
+        data = finished(claim, size, sha256, env.stamp(claim.seen.floor))
+        if (yield from sending.write_record(data)):
+            sure = False
+            published = yield from publish_upload(env, artifact, claim, sending.upload, size, sha256)
+    except GeneratorExit:
+        raise
+    except BaseException:
+        yield from sending.drop()
+        if sure:
+            yield from abandon(env, artifact, sending.claim)
+        raise
+    if not published:
+        yield from sending.drop()
+        return None
+    return decode(data)
+
+
+class _Sending:
+    """A stream on its way into the store: its upload, and its claim with the record's latest tag."""
+
+    def __init__(self, env: Env, artifact: ArtifactId, claim: Claim) -> None:
+        self.env, self.artifact, self.claim = env, artifact, claim
+        self.upload: Upload | None = None
+        self.renewed = claim.began
+
+    def all(self, head: bytes) -> Steps[tuple[int, str]]:
+        """Send the whole stream; its size in bytes and its SHA-256. A piece is sent while the next one is pulled."""
+        assert self.upload is not None
+        digest, size, piece = hashlib.sha256(), 0, head
+        if not piece:
+            (piece,) = yield (Pull(),)
+        while piece:
+            digest.update(piece)
+            size += len(piece)
+            _, piece = yield (Part(self.upload, piece), Pull())
+            if self.renewed.age(self.env) > self.env.claim_ttl / 4:
+                yield from self.write_record(encode(self.claim.record))
+        return size, digest.hexdigest()
+
+    def write_record(self, data: bytes) -> Steps[bool]:
+        """Rewrite the record of our claim, which also renews it. False where the claim is not ours any more."""
+        number = self.claim.number
+        written: Written = yield from rewrite_record(self.env, self.artifact, number, data, self.claim.tag)
+        tag = written.tag
+        if not written.done:
+            got: Got | None
+            (got,) = yield (Get(self.artifact.record(number)),)
+            if got is None or got.data != data:
+                return False
+            tag = got.tag
+        self.renewed = Clocked.read(self.env)
+        self.claim = Claim(number, self.claim.record, tag, self.claim.began, self.claim.seen)
+        return True
+
+    def drop(self) -> Steps[None]:
+        """Leave no parts behind. What fails here is left to whoever collects unfinished uploads."""
+        try:
+            if self.upload is not None:
+                yield (Abort(self.upload),)
+        except ArtifactError:
+            pass
