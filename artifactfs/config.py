@@ -13,7 +13,7 @@ is null or empty after substitution counts as not given.
 
 Of every type: ``read_only``, ``max_bytes``, ``single_writer``, ``tries``, ``deadline`` (seconds).
 filesystem: ``base_path`` (relative to the file's folder; ``~`` is the home folder), ``durability``.
-s3: ``bucket_name``, ``prefix``, ``endpoint_url`` or ``account_id`` (Cloudflare R2), ``region``, ``access_key_id`` with
+s3: ``bucket_name``, ``prefix``, ``endpoint_url``, ``account_id`` (Cloudflare R2), ``region``, ``access_key_id`` with
 ``secret_access_key`` and perhaps ``session_token``, and ``options``, which s3fs gets as they are.
 gcs: ``bucket_name``, ``prefix``, ``project``, ``endpoint_url``, and ``options``, which gcsfs gets as they are.
 
@@ -149,8 +149,10 @@ class _Bucket(_Settings, frozen=True, kw_only=True):
     def over(self, named: dict[str, Any], document: _Document) -> dict[str, Any]:
         """*named* and the pass-through options together; what is in both is an error, not a question of rank."""
         for name in self.options:
-            if name in _COMMON or name == "durability":
-                document.fail(f".options.{name}", "is a setting of the store: write it beside 'options', not in it")
+            if name in _FIELDS:
+                document.fail(
+                    f".options.{name}", "is a setting of a store itself: it stands beside 'options', not in it"
+                )
             if name in named:
                 document.fail(f".options.{name}", "is given already, by a setting beside 'options'")
         return {**self.options, **named}
@@ -165,27 +167,23 @@ class _S3(_Bucket, frozen=True, kw_only=True, tag="s3"):
 
     def target(self, document: _Document) -> tuple[str, dict[str, Any]]:
         url = self.url("s3", document)
-        endpoint, region = self.endpoint_url, self.region
-        if self.account_id:
-            if endpoint:
-                document.fail(".account_id", "is for Cloudflare R2 and makes its own endpoint_url: give one of the two")
-            if not re.fullmatch(r"[A-Za-z0-9-]+", self.account_id):
-                document.fail(".account_id", f"{document.shown('.account_id')} should be letters and digits")
-            endpoint, region = f"https://{self.account_id}.r2.cloudflarestorage.com", region or "auto"
+        # The account becomes part of a host name.
+        if self.account_id and not re.fullmatch(r"[A-Za-z0-9-]+", self.account_id):
+            document.fail(".account_id", f"{document.shown('.account_id')} should be letters and digits")
         if bool(self.access_key_id) != bool(self.secret_access_key):
             missing = ".secret_access_key" if self.access_key_id else ".access_key_id"
             document.fail(missing, "is missing: access_key_id and secret_access_key go together")
         if self.session_token and not self.access_key_id:
             document.fail(".access_key_id", "is missing: a session_token needs the key that it was issued with")
-        named = _given(endpoint_url=endpoint, key=self.access_key_id, secret=self.secret_access_key)
-        options = self.over(named | _given(token=self.session_token), document)
-        if region:
+        named = _given(endpoint_url=self.endpoint_url, account_id=self.account_id, token=self.session_token)
+        options = self.over(named | _given(key=self.access_key_id, secret=self.secret_access_key), document)
+        if self.region:
             extra = options.get("client_kwargs") or {}
             if not isinstance(extra, dict):
                 document.fail(".options.client_kwargs", "should be a mapping")
             if "region_name" in extra:
                 document.fail(".options.client_kwargs.region_name", "is given already, by a setting beside 'options'")
-            options["client_kwargs"] = {**extra, "region_name": region}
+            options["client_kwargs"] = {**extra, "region_name": self.region}
         return url, options
 
 
