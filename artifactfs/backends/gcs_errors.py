@@ -1,0 +1,154 @@
+"""What went wrong with a request to Google Cloud Storage: whether to try it again, and how to say it to a person."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import NoReturn
+
+import aiohttp
+
+from artifactfs.backends.retry import GaveUp
+from artifactfs.errors import AccessDenied, ArtifactError, BackendError, BackendUnavailable, InvalidConfig
+
+SIGN_IN = (
+    "set GOOGLE_APPLICATION_CREDENTIALS to a key file, run `gcloud auth application-default login`, "
+    "or give gcsfs's option `token`"
+)
+
+
+class Refused(Exception):
+    """An answer other than those that the request was sent for.
+
+    Attributes:
+        status: of HTTP.
+        message: what the server said, on one line.
+        reason: Google's own word for it (``rateLimitExceeded``), or "".
+    """
+
+    def __init__(self, status: int, body: bytes) -> None:
+        self.status = status
+        self.message, self.reason = _said(body)
+        super().__init__(f"HTTP {status}: {self.message}")
+
+
+def _said(body: bytes) -> tuple[str, str]:
+    text, reason = body.decode("utf-8", "replace"), ""
+    try:
+        error = json.loads(text)["error"]
+        text = error if isinstance(error, str) else str(error["message"])
+        reason = str(error["errors"][0]["reason"])
+    except (ValueError, LookupError, TypeError):
+        text = re.sub(r"<[^>]*>", " ", text)  # XML or HTML, from a proxy or for a download
+    return " ".join(text.split())[:300], reason
+
+
+def no_bucket(message: str) -> bool:
+    """Whether the text of a 404 says that the bucket, not the object, is missing."""
+    return "bucket" in message and "does not exist" in message
+
+
+def transient(error: BaseException) -> bool:
+    """Whether the same request may succeed a little later."""
+    if isinstance(error, Refused):
+        throttled = error.status == 403 and error.reason in {"rateLimitExceeded", "userRateLimitExceeded"}
+        return throttled or error.status in {408, 409, 429} or error.status >= 500
+    if isinstance(error, aiohttp.ClientSSLError | aiohttp.InvalidURL):
+        return False
+    if isinstance(error, aiohttp.ClientError | TimeoutError | ConnectionError):
+        return True
+    # google.auth's own errors, bare or within gcsfs's
+    return type(error).__name__ == "TransportError" or any(
+        getattr(each, "retryable", False) for each in (error, error.__cause__)
+    )
+
+
+def unsent(error: BaseException) -> bool:
+    """Whether it is certain that a request which ended so had no effect."""
+    if isinstance(error, Refused):
+        return error.status < 500 and error.status != 408
+    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
+        return True
+    return not isinstance(error, aiohttp.ClientError | OSError)  # credentials, which come first
+
+
+def explain(gave_up: GaveUp, *, store: str, endpoint: str, bucket: str, doing: str, writes: bool) -> ArtifactError:
+    """The error to raise for a request that failed.
+
+    Args:
+        store: the store's URL.
+        doing: what was tried, as in "write 'a/b'".
+        writes: whether the request changes anything, so that a lost answer matters.
+    """
+    error = gave_up.last
+    tried = "" if len(gave_up.failures) == 1 else f" (tried {len(gave_up.failures)} times)"
+    what = f"{store}: cannot {doing}{tried}: "
+    landed = writes and not all(unsent(each) for each in gave_up.failures)
+    if not isinstance(error, Refused):
+        return _unanswered(error, what, store, endpoint, landed)
+    said = f"HTTP {error.status}, {error.message!r}" if error.message else f"HTTP {error.status}"
+    if transient(error):
+        if error.status in {403, 429}:
+            advice = (
+                "Google is throttling; send fewer requests at a time, or give the store more tries or a longer deadline"
+            )
+        else:
+            advice = "the service is failing; try again later"
+        return BackendUnavailable(f"{what}{advice} ({said})", store=store, landed=landed)
+    if error.status == 401:
+        return AccessDenied(f"{what}the credentials are missing, wrong or expired ({said}); {SIGN_IN}", store=store)
+    if error.status == 403:
+        advice = f"this identity lacks the permission on bucket {bucket!r}; grant it Storage Object Admin there"
+        return AccessDenied(f"{what}{advice} ({said})", store=store)
+    if error.status == 404:
+        return BackendError(
+            f"{what}there is no bucket {bucket!r} at {endpoint}; create it, or correct the URL", store=store
+        )
+    if error.status == 400 and "requester pays" in error.message.lower():
+        return BackendError(
+            f"{what}the bucket is requester pays; give gcsfs's option `requester_pays=True`", store=store
+        )
+    return BackendError(f"{what}the service refused the request ({said})", store=store)
+
+
+def _unanswered(error: BaseException, what: str, store: str, endpoint: str, landed: bool) -> ArtifactError:
+    kind = type(error).__name__
+    if isinstance(error, aiohttp.ClientSSLError):
+        return BackendError(
+            f"{what}no trusted TLS connection to {endpoint} ({kind}); check its certificate", store=store
+        )
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        advice = f"the host of {endpoint} has no address; check endpoint_url and the network"
+    elif isinstance(error, aiohttp.ClientConnectorError):
+        advice = (
+            f"no connection to {endpoint} ({error.strerror or kind}); check endpoint_url, and that the service runs"
+        )
+    elif isinstance(error, TimeoutError):
+        advice = f"{endpoint} did not answer in time; try again, or give the store a longer deadline"
+    elif isinstance(error, aiohttp.InvalidURL):
+        return InvalidConfig(f"{what}{endpoint!r} is no URL; correct endpoint_url", store=store)
+    elif isinstance(error, aiohttp.ClientError | OSError) or transient(error):
+        advice = f"the connection to {endpoint} broke ({kind}); try again"
+    else:  # google.auth, or gcsfs around it: the credentials could not be had or renewed
+        return AccessDenied(f"{what}the credentials could not be renewed ({kind}); {SIGN_IN}", store=store)
+    return BackendUnavailable(what + advice, store=store, landed=landed)
+
+
+def refuse_options(error: Exception, store: str, token: object) -> NoReturn:
+    """Raise what a failed construction of gcsfs's filesystem means.
+
+    gcsfs checks a raw token by putting it into a URL, which the errors of the HTTP library quote: then the cause is
+    left out, so that no traceback shows the token.
+    """
+    cause = None if isinstance(token, str) and token in str(error) else error
+    if isinstance(error, ImportError):
+        raise InvalidConfig(f"{store}: needs gcsfs; pip install 'artifactfs[gcs]'", store=store) from cause
+    if isinstance(error, OSError) and ("Connection" in type(error).__name__ or "Timeout" in type(error).__name__):
+        raise BackendUnavailable(
+            f"{store}: no credentials, Google could not be reached; try again", store=store
+        ) from cause
+    if isinstance(error, TypeError):
+        raise InvalidConfig(
+            f"{store}: gcsfs does not take these options ({type(error).__name__})", store=store
+        ) from cause
+    raise AccessDenied(f"{store}: no usable credentials ({type(error).__name__}); {SIGN_IN}", store=store) from cause
