@@ -205,6 +205,7 @@ class Ref:
 
     @classmethod
     def _parse_adk(cls, text: str, raw: list[str]) -> Ref:
+        inner: str | None
         match raw:
             case [_, app, _, user, "sessions", session, "artifacts", _, *_, "versions", number] if _is_count(number):
                 names, inner = raw[7:-2], session

@@ -158,23 +158,23 @@ def test_the_forms_of_a_reference(text: str, name: str | None, selector: object,
     assert Ref.parse(text) == Ref("shop", "alice", "s1", name, selector, view)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "alice@example.com",
-        "logo@2.csv",
-        "a@3/b",
-        "x/@3/b",
-        "@",
-        "a@",
-        "@x.y",
-        "a@LATEST",
-        "a@2026-11-20",
-        "a@B",
-        "a@x_y",
-    ]
-    + ["a@-", "a@-x", "a@+3", "a@\u0663", "a@" + "x" * 64, "user", "100 € (neu).csv", "a b", "a:b", "c:d/e"],
-)
+ORDINARY = ["alice@example.com", "logo@2.csv", "a@3/b", "x/@3/b", "@", "a@", "@x.y", "a@LATEST", "a@2026-11-20", "a@B"]
+ORDINARY += [
+    "a@x_y",
+    "a@-",
+    "a@-x",
+    "a@+3",
+    "a@\u0663",
+    "a@" + "x" * 64,
+    "user",
+    "100 € (neu).csv",
+    "a b",
+    "a:b",
+    "c:d/e",
+]
+
+
+@pytest.mark.parametrize("name", ORDINARY)
 def test_what_is_no_selector_is_part_of_the_name(name: str) -> None:
     assert Ref.parse(f"artifact://shop/alice/s1/{name}") == Ref("shop", "alice", "s1", name)
 
