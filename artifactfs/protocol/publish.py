@@ -29,8 +29,9 @@ def publish(env: Env, artifact: ArtifactId, claim: Claim, data: bytes, content_t
 
     def send() -> Steps[Written]:
         check_age(env, artifact, claim)
+        written: Written
         (written,) = yield (Create(artifact.payload(claim.number), data, content_type),)
-        return written  # type: ignore[no-any-return]
+        return written
 
     def is_ours(size: int) -> Steps[bool]:
         if size != len(data):
@@ -47,8 +48,12 @@ def publish_upload(env: Env, artifact: ArtifactId, claim: Claim, upload: Upload,
 
     def send() -> Steps[Written]:
         check_age(env, artifact, claim)
+        written: Written
         (written,) = yield (Commit(upload),)
-        if not written.done and (yield (StatOf(artifact.payload(claim.number)),))[0] is None:
+        if written.done:
+            return written
+        (there,) = yield (StatOf(artifact.payload(claim.number)),)
+        if there is None:
             raise BackendUnavailable(
                 f"the upload of version {claim.number} of {artifact.label!r} is gone from the store, and so is what it "
                 "may have published; whether it was saved is not known: look at its versions, then save again",

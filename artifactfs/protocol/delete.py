@@ -1,0 +1,78 @@
+"""Deleting for good: the bytes of a version are gone, a tombstone keeps its number taken.
+
+First comes a look whether the version is there (a claim must not be ended this way), then the tombstone, then the
+payload goes: from the tombstone on, the version does not exist for any reader.
+"""
+
+from __future__ import annotations
+
+from artifactfs.backends.base import Got
+from artifactfs.errors import ArtifactNotFound, VersionNotFound
+from artifactfs.layout import ArtifactId
+from artifactfs.protocol.claim import bury
+from artifactfs.protocol.env import Env
+from artifactfs.protocol.listing import View, look, look_all
+from artifactfs.protocol.ops import Delete, Get, Steps, together
+from artifactfs.protocol.read import AT_ONCE, Found, confirm, fetch
+from artifactfs.protocol.save import mark_hidden
+
+
+def delete_version(env: Env, artifact: ArtifactId, number: int) -> Steps[None]:
+    """Delete one version. The artifact's name gets its mark first where this is the newest version there is.
+
+    Raises:
+        VersionNotFound: there is no such version. Where one was deleted already, its payload is removed once more.
+    """
+    view = yield from look(artifact)
+    if not (yield from _newer_exists(artifact, view, number)):
+        yield from mark_hidden(artifact, max(view.top, number))
+    if not (yield from _delete(env, artifact, number)):
+        raise VersionNotFound(
+            f"artifact {artifact.label!r} has no version {number} to delete", artifact=artifact.label, version=number
+        )
+
+
+def delete_all(env: Env, artifact: ArtifactId) -> Steps[None]:
+    """Delete every published version, the newest last; numbers that are claimed and not published are left alone.
+
+    Raises:
+        ArtifactNotFound: there is none.
+    """
+    view = yield from look_all(artifact)
+    numbers = sorted(view.payloads)
+    if numbers:
+        yield from mark_hidden(artifact, view.top)
+    found = False
+    older, last = numbers[:-1], numbers[-1:]
+    for some in [*(older[start : start + AT_ONCE] for start in range(0, len(older), AT_ONCE)), last]:
+        ended = yield from together(*(_delete(env, artifact, number) for number in some))
+        found = found or any(ended)
+    if not found:
+        raise ArtifactNotFound(f"there is no artifact {artifact.label!r} to delete", artifact=artifact.label)
+
+
+def _delete(env: Env, artifact: ArtifactId, number: int) -> Steps[bool]:
+    """Tombstone and remove one version; False where there is none."""
+    while True:
+        seen = yield from is_deletable(artifact, number)
+        if isinstance(seen, Found):
+            got = Got(seen.raw, len(seen.raw), 0.0, seen.tag) if seen.raw else None
+            if (yield from bury(env, artifact, number, got, "deleted")) is None:
+                continue
+        elif seen != "deleted":
+            return False
+        yield (Delete((artifact.payload(number),)),)
+        return isinstance(seen, Found)
+
+
+def is_deletable(artifact: ArtifactId, number: int) -> Steps[Found | str]:
+    """The version if it is there. A payload that does not match its record may be deleted too: that mends it."""
+    return (yield from fetch(artifact, number))
+
+
+def _newer_exists(artifact: ArtifactId, view: View, number: int) -> Steps[bool]:
+    """Whether a version above *number* is there, so that deleting it hides nothing."""
+    for above in sorted((one for one in view.payloads if one > number), reverse=True):
+        if isinstance((yield from confirm(artifact, above, view.payloads[above])), Found):
+            return True
+    return False

@@ -1,0 +1,21 @@
+"""Erasing: every trace of a user, a session or an artifact, names in tombstones included."""
+
+from __future__ import annotations
+
+from artifactfs.backends.base import Page
+from artifactfs.protocol.ops import Delete, List, Steps
+
+
+def erase(folder: str) -> Steps[int]:
+    """Remove every object below *folder*; how many there were. Whoever calls this knows that nobody is writing there.
+
+    Not atomic: where it fails, some are gone, and erasing again goes on.
+    """
+    count = 0
+    while True:
+        page: Page
+        (page,) = yield (List(folder, deep=True),)
+        if not page.entries:
+            return count
+        yield (Delete(tuple(folder + entry.name for entry in page.entries)),)
+        count += len(page.entries)
