@@ -75,6 +75,21 @@ def encode(text: str, what: str = "name") -> str:
     )
 
 
+def shared_prefix(prefix: str) -> str:
+    """A text that the segment of every name that starts with *prefix* starts with; perhaps a short one, or empty.
+
+    What is encoded only at the end of a name, or only where the whole name is a device's, is left out.
+
+    >>> shared_prefix("reports/q"), shared_prefix(".a"), shared_prefix("co"), shared_prefix("v1.")
+    ('reports%2Fq', '%2Ea', '', 'v1')
+    """
+    low = prefix.lower()
+    if any(low.startswith(device) or device.startswith(low) for device in ("con", "prn", "aux", "nul", "com", "lpt")):
+        return ""
+    certain = prefix.rstrip(". ")
+    return encode(certain + "x")[:-1] if certain else ""
+
+
 def decode(segment: str, what: str = "name") -> str:
     """The name that *segment* stands for.
 

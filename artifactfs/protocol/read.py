@@ -108,14 +108,17 @@ def confirm(artifact: ArtifactId, number: int, listed_size: int) -> Steps[Found 
     return (yield from fetch(artifact, number))
 
 
-def newest(artifact: ArtifactId, *, whole: bool = False, limit: int | None = None) -> Steps[tuple[Found | None, View]]:
+def newest(
+    artifact: ArtifactId, *, whole: bool = False, limit: int | None = None, view: View | None = None
+) -> Steps[tuple[Found | None, View]]:
     """The version with the highest number that exists, a removal included, and the view that showed it.
 
     Where a version turns out to have been deleted since it was listed, an older one (or none) is an answer only if
-    another listing shows the same keys: else the artifact never was in that state.
+    another listing shows the same keys: else the artifact never was in that state. A fresh *view* saves the first one.
     """
     lister = look
-    view = yield from lister(artifact)
+    if view is None:
+        view = yield from lister(artifact)
     while True:
         found, doubtful = yield from _scan(artifact, view, whole, limit)
         if found is None and view.floor > 0:
