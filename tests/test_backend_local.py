@@ -9,7 +9,6 @@ import os
 import pickle
 import stat as modes
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -265,7 +264,7 @@ def test_a_refused_permission_says_where_and_what_to_do(
         backend.unfinished(""),
     ):
         with pytest.raises(AccessDenied, match=r"no permission for .* check the owner and mode"):
-            _run(backend, coro)  # type: ignore[arg-type]
+            _run(backend, coro)
 
 
 def test_other_things_in_the_tree_are_errors_not_objects(backend: LocalBackend, root: Path, tmp_path: Path) -> None:
@@ -300,7 +299,7 @@ def test_no_key_reaches_a_hidden_or_outer_file(backend: LocalBackend, key: str) 
     _make(backend, ["a/x"])
     for coro in (backend.create(key, b"", BINARY), backend.get(key), backend.list(key + "/"), backend.delete([key])):
         with pytest.raises(InvalidName, match="starts with a dot"):
-            _run(backend, coro)  # type: ignore[arg-type]
+            _run(backend, coro)
 
 
 # temporary files and locks
@@ -405,7 +404,7 @@ def create_all(root: str, who: int, keys: int, start: Any, answers: Any) -> None
 
 
 @pytest.fixture(params=["fork", "spawn"])
-def processes(request: pytest.FixtureRequest) -> Iterator[Any]:
+def processes(request: pytest.FixtureRequest) -> Any:
     return multiprocessing.get_context(request.param)
 
 

@@ -316,7 +316,7 @@ class LocalBackend:
         self._prune(os.path.dirname(temporary))
 
     def _make(self, folder: str) -> None:
-        """Make *folder* and its missing parents; one that another makes meanwhile is as durable as what is put into it."""
+        """Make *folder* and its missing parents; one that others make meanwhile is as durable as what is put into it."""
         try:
             os.mkdir(folder)
         except FileExistsError:
