@@ -1,0 +1,143 @@
+"""A model store for the simulator: states of it are numbers, and so are the operations, so that both compare quickly.
+
+Each operation on each state is worked out once. The store is deterministic: its clock stands still, and an object's tag
+is made of its bytes (as an ETag is, so that bytes that come back bring the old tag back).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeAlias
+
+from artifactfs.backends.base import Entry, Got, Page, Stat, Written
+from artifactfs.protocol.ops import Create, Delete, Get, List, Op, Put, Replace, StatOf
+
+
+class Item(NamedTuple):
+    """A stored object: its bytes, and when it was written (seconds by the store's clock)."""
+
+    data: bytes
+    modified: float
+
+
+Contents: TypeAlias = Mapping[str, Item]
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """The completion of an upload: a create of *data*, or where the store completes without a look, an overwrite."""
+
+    key: str
+    data: bytes
+    overwrites: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An answer that never came: thrown into the generator as `BackendUnavailable`. *landed* as there."""
+
+    landed: bool
+
+
+Sent: TypeAlias = Op | Completion
+
+
+class ModelStore:
+    """All states that a store was in.
+
+    `rows[state][op]` is what performing an operation on a state leads to: the state after it, and its answer's number.
+    """
+
+    def __init__(self, now: float, page: int = 1000) -> None:
+        self.now, self.page = now, page
+        self.contents: list[Contents] = []
+        self.rows: list[dict[int, tuple[int, int]]] = []
+        self.ops: list[tuple[Sent, int]] = []
+        self.answers: list[Any] = []
+        self._states: dict[Hashable, int] = {}
+        self._ops: dict[Hashable, int] = {}
+        self._answers: dict[Hashable, int] = {}
+
+    def state(self, contents: Contents) -> int:
+        """The number of the state in which the store holds *contents*."""
+        key = frozenset(contents.items())
+        number = self._states.setdefault(key, len(self.contents))
+        if number == len(self.contents):
+            self.contents.append(MappingProxyType(dict(contents)))
+            self.rows.append({})
+        return number
+
+    def op(self, op: Sent, tries: int) -> int:
+        """The number of *op* when it is sent for the so-manieth time."""
+        number = self._ops.setdefault((op, tries), len(self.ops))
+        if number == len(self.ops):
+            self.ops.append((op, tries))
+        return number
+
+    def answer(self, answer: Any) -> int:
+        number = self._answers.setdefault((type(answer), answer), len(self.answers))
+        if number == len(self.answers):
+            self.answers.append(answer)
+        return number
+
+    def perform(self, state: int, number: int) -> tuple[int, int]:
+        """Perform an operation on a state, at one instant."""
+        op, tries = self.ops[number]
+        objects = self.contents[state]
+        changed: dict[str, Item | None] = {}
+        answer: Any = None
+        match op:
+            case Create(key, data, _) | Completion(key, data, False):
+                answer = Written(key not in objects, tries, tag(data) if key not in objects else "")
+                changed = {key: Item(data, self.now)} if key not in objects else {}
+            case Put(key, data, _) | Completion(key, data, True):
+                answer, changed = Written(True, tries, tag(data)), {key: Item(data, self.now)}
+            case Replace(key, data, _, expected):
+                fits = key in objects and tag(objects[key].data) == expected
+                answer = Written(fits, tries, tag(data) if fits else "")
+                changed = {key: Item(data, self.now)} if fits else {}
+            case Delete(keys):
+                changed = {key: None for key in keys if key in objects}
+            case Get(key, start, end):
+                if key in objects:
+                    data, modified = objects[key]
+                    answer = Got(data[start:end], len(data), modified, tag(data))
+            case StatOf(key):
+                if key in objects:
+                    answer = Stat(len(objects[key].data), objects[key].modified, tag(objects[key].data))
+            case List():
+                answer = self._list(objects, op)
+            case _:
+                raise TypeError(f"the model store cannot perform {op!r}")
+        after = state
+        if changed:
+            kept = {key: item for key, item in objects.items() if key not in changed}
+            after = self.state(kept | {key: item for key, item in changed.items() if item is not None})
+        result = self.rows[state][number] = after, self.answer(answer)
+        return result
+
+    def _list(self, objects: Contents, op: List) -> Page:
+        found: dict[bytes, Entry | str] = {}
+        for key, item in objects.items():
+            if key.startswith(op.folder):
+                name, slash, _ = key[len(op.folder) :].partition("/")
+                if slash and not op.deep:
+                    found[(name + "/").encode()] = name
+                else:
+                    whole = key[len(op.folder) :]
+                    found[whole.encode()] = Entry(whole, len(item.data), item.modified)
+        names = sorted(name for name in found if name > op.after.encode())
+        limit = min(op.limit, self.page)
+        shown = [found[name] for name in names[:limit]]
+        return Page(
+            tuple(one for one in shown if isinstance(one, Entry)),
+            tuple(one for one in shown if isinstance(one, str)),
+            names[limit - 1].decode() if len(names) > limit else None,
+        )
+
+
+def tag(data: bytes) -> str:
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()[:8]
