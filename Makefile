@@ -67,5 +67,5 @@ $(BIN)/python:
 
 $(VENV)/.demo $(VENV)/.test $(VENV)/.dev: $(VENV)/.%: pyproject.toml | $(BIN)/python
 	@echo "installing artifactfs[$*] into $(VENV)"
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[$*]'
+	@$(BIN)/python -m pip install -qq --no-compile --disable-pip-version-check --editable '.[$*]'
 	@touch $@
