@@ -142,7 +142,8 @@ class GCSBackend:
         )
         if answer.status == 404:
             return None
-        stat = _stat_of(answer)
+        with self._wire.understood():
+            stat = _stat_of(answer)
         if stat is None:  # a range past the end may be answered without the object's headers
             stat = await self.stat(key)
         if stat is None:
@@ -161,7 +162,8 @@ class GCSBackend:
         if answer.status == 404:
             return None
         found = self._wire.parsed(answer)
-        return Stat(int(found["size"]), _seconds(found["updated"]), str(found["generation"]))
+        with self._wire.understood():
+            return Stat(int(found["size"]), _seconds(found["updated"]), str(found["generation"]))
 
     async def list(self, folder: str, after: str = "", *, deep: bool = False, limit: int = MAX_PAGE) -> Page:
         """A page by one request: it begins at a name (``startOffset``, inclusive), never by a token of the server."""
@@ -182,7 +184,8 @@ class GCSBackend:
                 f"list {folder!r}", "GET", self._wire.objects(), params=params, good={200}
             )
             page = self._wire.parsed(answer)
-            found, more = _page(page, len(base), after, wanted), page.get("nextPageToken")
+            with self._wire.understood():
+                found, more = _page(page, len(base), after, wanted), page.get("nextPageToken")
             if found or not more:
                 break
             params["pageToken"] = more  # Google may give an empty page in the middle
@@ -198,7 +201,8 @@ class GCSBackend:
     async def now(self) -> float:
         params = {"prefix": self._root, "maxResults": "1", "fields": "kind"}
         answer, _ = await self._wire.request("ask the time", "GET", self._wire.objects(), params=params, good={200})
-        return parsedate_to_datetime(answer.headers["Date"]).timestamp()
+        with self._wire.understood():
+            return parsedate_to_datetime(answer.headers["Date"]).timestamp()
 
     # --- the rest -----------------------------------------------------------------------------------------------------
 

@@ -48,11 +48,15 @@ def no_bucket(message: str) -> bool:
     return "bucket" in message and "does not exist" in message
 
 
+def _failing(status: int) -> bool:
+    return status >= 500 and status not in {501, 505}  # those: it never will
+
+
 def transient(error: BaseException) -> bool:
     """Whether the same request may succeed a little later."""
     if isinstance(error, Refused):
         throttled = error.status == 403 and error.reason in {"rateLimitExceeded", "userRateLimitExceeded"}
-        return throttled or error.status in {408, 409, 429} or error.status >= 500
+        return throttled or error.status in {408, 409, 429} or _failing(error.status)
     if isinstance(error, aiohttp.ClientSSLError | aiohttp.InvalidURL):
         return False
     if isinstance(error, aiohttp.ClientError | TimeoutError | ConnectionError):
@@ -66,14 +70,14 @@ def transient(error: BaseException) -> bool:
 def unsent(error: BaseException) -> bool:
     """Whether it is certain that a request which ended so had no effect."""
     if isinstance(error, Refused):
-        return error.status < 500 and error.status != 408
+        return not _failing(error.status) and error.status != 408
     if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
         return True
     return not isinstance(error, aiohttp.ClientError | OSError)  # credentials, which come first
 
 
 def explain(gave_up: GaveUp, *, store: str, endpoint: str, bucket: str, doing: str, writes: bool) -> ArtifactError:
-    """The error to raise for a request that failed.
+    """The error to raise for a request that failed: `BackendUnavailable` wherever any of its tries may have landed.
 
     Args:
         store: the store's URL.
@@ -84,8 +88,16 @@ def explain(gave_up: GaveUp, *, store: str, endpoint: str, bucket: str, doing: s
     tried = "" if len(gave_up.failures) == 1 else f" (tried {len(gave_up.failures)} times)"
     what = f"{store}: cannot {doing}{tried}: "
     landed = writes and not all(unsent(each) for each in gave_up.failures)
-    if not isinstance(error, Refused):
-        return _unanswered(error, what, store, endpoint, landed)
+    if isinstance(error, Refused):
+        meant = _refused(error, what, store, endpoint, bucket, landed)
+    else:
+        meant = _unanswered(error, what, store, endpoint, landed)
+    if landed and not isinstance(meant, BackendUnavailable):
+        return BackendUnavailable(f"{meant}; an earlier try may have taken effect", store=store, landed=True)
+    return meant
+
+
+def _refused(error: Refused, what: str, store: str, endpoint: str, bucket: str, landed: bool) -> ArtifactError:
     said = f"HTTP {error.status}, {error.message!r}" if error.message else f"HTTP {error.status}"
     if transient(error):
         if error.status in {403, 429}:
@@ -129,7 +141,9 @@ def _unanswered(error: BaseException, what: str, store: str, endpoint: str, land
         return InvalidConfig(f"{what}{endpoint!r} is no URL; correct endpoint_url", store=store)
     elif isinstance(error, aiohttp.ClientError | OSError) or transient(error):
         advice = f"the connection to {endpoint} broke ({kind}); try again"
-    else:  # google.auth, or gcsfs around it: the credentials could not be had or renewed
+    elif type(error).__module__.partition(".")[0] not in {"google", "gcsfs"}:
+        return BackendError(f"{what}the request could not be made ({kind})", store=store)
+    else:
         return AccessDenied(f"{what}the credentials could not be renewed ({kind}); {SIGN_IN}", store=store)
     return BackendUnavailable(what + advice, store=store, landed=landed)
 

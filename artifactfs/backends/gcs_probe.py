@@ -23,7 +23,7 @@ Outcome = Literal["kept", "ignored", "refused"]
 Begin = Callable[[str, str], Awaitable["Writer"]]
 """Prepares a write to a key if its generation is the one given ("0": none)."""
 Writer = Callable[[bytes, Paced | None], Awaitable[Outcome]]
-"""Writes the bytes, pausing half-way where paced; whether the precondition kept it from that."""
+"""Writes the bytes, pausing half-way where paced; "ignored" where nothing kept it from that."""
 
 
 async def probe(backend: Backend, wire: Wire, root: str, folder: str) -> Abilities:

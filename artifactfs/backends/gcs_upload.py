@@ -162,7 +162,8 @@ class GCSUpload:
 
     def _taken(self, answer: Answer) -> int:
         """How many bytes the session has, by its answer ``Range: bytes=0-n``; no header where it has none."""
-        taken = int(answer.headers.get("Range", "bytes=0--1").partition("-")[2]) + 1
+        with self._wire.understood():
+            taken = int(answer.headers.get("Range", "bytes=0--1").partition("-")[2]) + 1
         if taken < self._offset:
             raise BackendError(
                 f"{self._wire.url}: the service lost a part of the upload of {self._key!r}; save it again"

@@ -12,12 +12,13 @@ import io
 import json
 import os
 import secrets
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
 import aiohttp
+from fsspec.config import conf
 from yarl import URL
 
 from artifactfs.backends.gcs_errors import Refused, explain, no_bucket, refuse_options, transient
@@ -62,8 +63,9 @@ class Wire:
     def __init__(self, url: str, bucket: str, options: Mapping[str, Any], tries: int, deadline: float) -> None:
         self.url = url
         self.bucket = bucket
-        self.endpoint = endpoint_of(options)
-        self.options = dict(options)
+        # fsspec gives its configuration to every instance: it may name another endpoint.
+        self.options = {**conf.get("gcs", {}), **conf.get("gs", {}), **options}
+        self.endpoint = endpoint_of(self.options)
         self.tries = tries
         self.deadline = deadline
         self._opened: tuple[int, asyncio.AbstractEventLoop, asyncio.Task[Any]] | None = None
@@ -86,11 +88,22 @@ class Wire:
         Raises:
             BackendError: it is none.
         """
-        with contextlib.suppress(ValueError):
+        with self.understood():
             found = json.loads(answer.body)
-            if isinstance(found, dict):
-                return found
-        raise BackendError(
+            if not isinstance(found, dict):
+                raise ValueError("no object")
+            return found
+
+    @contextlib.contextmanager
+    def understood(self) -> Iterator[None]:
+        """Around the reading of an answer: what is not as documented becomes a `BackendError`."""
+        try:
+            yield
+        except (LookupError, ValueError, TypeError) as error:
+            raise self._strange() from error
+
+    def _strange(self) -> BackendError:
+        return BackendError(
             f"{self.url}: {self.endpoint} does not answer as Google Cloud Storage does; check endpoint_url",
             store=self.url,
         )
