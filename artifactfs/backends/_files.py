@@ -7,7 +7,6 @@ import hashlib
 import os
 import stat as modes
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 
 from artifactfs.backends.base import Got
 from artifactfs.errors import UnsafeBackend
@@ -36,8 +35,10 @@ def temporary_in(folder: str) -> str:
 
 
 def unlink(path: str) -> None:
-    with suppress(FileNotFoundError):
+    try:
         os.unlink(path)
+    except FileNotFoundError:
+        pass
 
 
 def write_all(fd: int, data: bytes) -> None:
