@@ -1,1 +1,70 @@
 """The stores that artifacts can live in, one module each, behind the protocol of `artifactfs.backends.base`."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from artifactfs.backends.base import Backend
+from artifactfs.errors import InvalidConfig, UnsafeBackend
+
+_EXTRAS = {"s3": ("s3", "S3Backend"), "gcs": ("gcs", "GCSBackend")}
+_SCHEMES = {"s3": "s3", "s3a": "s3", "r2": "s3", "gs": "gcs", "gcs": "gcs"}
+
+
+def open_backend(
+    url: str,
+    options: Mapping[str, Any],
+    *,
+    single_writer: bool = False,
+    read_only: bool = False,
+    durability: Literal["fsync", "none"] = "fsync",
+    tries: int = 5,
+    deadline: float = 60.0,
+) -> Backend:
+    """The backend for *url*: ``memory://…``, a path or ``file://…``, ``s3://…``, ``gs://…``, or any other of fsspec's.
+
+    *options* are the filesystem's own. Its module, and the libraries that it stands on, are imported only now.
+
+    Raises:
+        InvalidConfig: nothing answers to the URL, an option is unknown, or an extra is not installed.
+        UnsafeBackend: a filesystem without an atomic create, and nobody said that there is only one writer.
+    """
+    scheme, separator, _ = url.partition("://")
+    if "::" in url:
+        raise InvalidConfig(f"a store's URL is that of one filesystem, not a chain: {url!r}")
+    if not separator or scheme in ("file", "local"):
+        _no_options(url, options)
+        from artifactfs.backends.local import LocalBackend
+
+        return LocalBackend(url, durability=durability)
+    if scheme == "memory":
+        _no_options(url, options)
+        from artifactfs.backends.memory import MemoryBackend
+
+        return MemoryBackend(url)
+    if scheme in _SCHEMES:
+        extra, name = _EXTRAS[_SCHEMES[scheme]]
+        try:
+            kind = getattr(importlib.import_module(f"artifactfs.backends.{extra}"), name)
+        except ImportError as error:
+            raise InvalidConfig(
+                f'{scheme}:// needs more than is installed ({error}); pip install "artifactfs[{extra}]"'
+            ) from error
+        backend: Backend = kind(url, options=options, single_writer=single_writer, tries=tries, deadline=deadline)
+        return backend
+    if not (single_writer or read_only):
+        raise UnsafeBackend(
+            f"fsspec's {scheme!r} filesystem has no create that only one of several writers wins, so saves could be lost; "
+            "if this process is the only writer, say single_writer=True; to read only, read_only=True",
+            store=url,
+        )
+    from artifactfs.backends.generic import GenericBackend
+
+    return GenericBackend(url, options=dict(options))
+
+
+def _no_options(url: str, options: Mapping[str, Any]) -> None:
+    if options:
+        raise InvalidConfig(f"{url!r} takes no such option: {', '.join(sorted(options))}")

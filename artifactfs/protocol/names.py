@@ -13,7 +13,7 @@ from artifactfs.backends.base import Page
 from artifactfs.layout import HIDDEN, USER_PREFIX, ArtifactId, ScopeId
 from artifactfs.names import decode, encode, shared_prefix
 from artifactfs.protocol.listing import View
-from artifactfs.protocol.ops import Emit, List, Steps, together
+from artifactfs.protocol.ops import Emit, Lazy, List, Steps, together
 from artifactfs.protocol.read import AT_ONCE, newest
 from artifactfs.records import Removed
 
@@ -30,7 +30,7 @@ def sort_key(name: str) -> str:
     return encode(name)
 
 
-def names(scope: ScopeId, prefix: str = "", after: str | None = None) -> Steps[None]:
+def names(scope: ScopeId, prefix: str = "", after: str | None = None) -> Lazy[str]:
     """Emit the names in *scope* that start with *prefix* and sort after *after*, in the order of `sort_key`.
 
     A session's include its user's, as ``user:name``; the two are listed at the same time.
@@ -50,7 +50,7 @@ def names(scope: ScopeId, prefix: str = "", after: str | None = None) -> Steps[N
         yield (Emit(min(ready, key=lambda walk: walk.order.ready[0]).order.pop()),)
 
 
-def folders(folder: str, what: str, skip: str) -> Steps[None]:
+def folders(folder: str, what: str, skip: str) -> Lazy[str]:
     """Emit what the folders directly below *folder* stand for (apps, users or sessions), but for the segment *skip*."""
     order = _InOrder()
     position: str | None = ""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from artifactfs.backends.base import Backend, Got, Page, Stat, Upload, Written
 
@@ -24,8 +24,10 @@ class Op:
         raise NotImplementedError
 
 
-Batch: TypeAlias = tuple["Op | Pull | Rewind | Emit", ...]
+Batch: TypeAlias = tuple["Op | Pull | Rewind | Emit[Any]", ...]
 Steps: TypeAlias = Generator[Batch, Any, T]
+Lazy: TypeAlias = Generator[tuple["Op | Pull | Rewind | Emit[T]", ...], Any, None]
+"""As `Steps`, for a result that is emitted item by item."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,10 +152,10 @@ class Rewind:
 
 
 @dataclass(frozen=True, slots=True)
-class Emit:
+class Emit(Generic[T]):
     """Not for the store: an item of a lazy result, handed to the caller at once. The answer is None."""
 
-    item: Any
+    item: T
 
 
 def together(*steps: Steps[Any]) -> Steps[tuple[Any, ...]]:

@@ -1,0 +1,208 @@
+"""Running protocol generators against a backend, from ordinary code and from an event loop.
+
+The operations of a batch are independent: on a network they are sent at once, on a disk or in memory one after the other,
+which is faster there. Where a backend's coroutines may run is its own say (`Backend.placement`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from typing import Any, Protocol, TypeVar
+
+from artifactfs.backends.base import Backend
+from artifactfs.protocol.ops import Batch, Emit, Lazy, Op, Pull, Rewind, Steps
+
+T = TypeVar("T")
+
+IN_FLIGHT = 64
+"""Operations of one batch that are sent at the same time."""
+
+
+class Source(Protocol):
+    """The stream that is being saved, for ordinary code."""
+
+    def pull(self) -> bytes:
+        """The next piece, or ``b""`` at the end."""
+        ...
+
+    def rewind(self) -> bool:
+        """Go back to the beginning; False where that is not possible."""
+        ...
+
+
+class AsyncSource(Protocol):
+    """The stream that is being saved, for code on an event loop."""
+
+    async def pull(self) -> bytes: ...
+
+    async def rewind(self) -> bool: ...
+
+
+def run(steps: Steps[T], backend: Backend, source: Source | None = None) -> T:
+    """Run *steps* to their end and return their result. Blocks; not for the event loop's own thread."""
+    answers: tuple[Any, ...] | None = None
+    error: BaseException | None = None
+    while True:
+        try:
+            batch = steps.send(answers) if error is None else steps.throw(error)
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]
+        answers, error = _answer(batch, backend, source)
+
+
+def iterate(steps: Lazy[T], backend: Backend) -> Iterator[T]:
+    """Run *steps*, yielding what they emit as soon as they do; nothing more is asked of the store than was needed."""
+    answers: tuple[Any, ...] | None = None
+    error: BaseException | None = None
+    try:
+        while True:
+            try:
+                batch = steps.send(answers) if error is None else steps.throw(error)
+            except StopIteration:
+                return
+            if isinstance(batch[0], Emit):
+                answers = (None,)
+                yield batch[0].item
+            else:
+                answers, error = _answer(batch, backend, None)
+    finally:
+        steps.close()
+
+
+def _answer(
+    batch: Batch, backend: Backend, source: Source | None
+) -> tuple[tuple[Any, ...] | None, BaseException | None]:
+    """The answers to *batch*, or the error to throw: a generator cleans up after anything, an interrupt included."""
+    try:
+        return perform(batch, backend, source), None
+    except BaseException as error:  # noqa: BLE001
+        return None, error
+
+
+def perform(batch: Batch, backend: Backend, source: Source | None) -> tuple[Any, ...]:
+    """The answers to *batch*."""
+    if len(batch) == 2 and isinstance(batch[1], Pull) and source is not None:
+        return perform(batch[:1], backend, None)[0], source.pull()
+    if isinstance(batch[0], Pull):
+        assert source is not None
+        return (source.pull(),)
+    if isinstance(batch[0], Rewind):
+        return (source is not None and source.rewind(),)
+    if backend.placement == "loop":
+        return call(backend, lambda: _all(batch, backend))
+    return tuple(_finish(_one(op, backend)) for op in batch)
+
+
+def call(backend: Backend, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run one coroutine of *backend* where it belongs, and wait for it."""
+    if backend.placement != "loop":
+        return _finish(make())
+    from fsspec.asyn import get_loop, sync
+
+    return sync(get_loop(), make)  # type: ignore[no-any-return]
+
+
+def _finish(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that never suspends."""
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]
+    coroutine.close()
+    raise RuntimeError("a backend of placement 'inline' or 'thread' suspended; its placement should be 'loop'")
+
+
+def _one(op: Any, backend: Backend) -> Coroutine[Any, Any, Any]:
+    assert isinstance(op, Op)
+    return op.perform(backend)
+
+
+async def _all(batch: Batch, backend: Backend) -> tuple[Any, ...]:
+    """Every operation is let end before an error is raised: none goes on unseen behind its caller's back."""
+    if len(batch) == 1:
+        return (await _one(batch[0], backend),)
+    answers: list[Any] = []
+    for start in range(0, len(batch), IN_FLIGHT):
+        some = batch[start : start + IN_FLIGHT]
+        answers += await asyncio.gather(*(_one(op, backend) for op in some), return_exceptions=True)
+    for answer in answers:
+        if isinstance(answer, BaseException):
+            raise answer
+    return tuple(answers)
+
+
+async def arun(steps: Steps[T], backend: Backend, source: AsyncSource | None = None) -> T:
+    """As `run`, from an event loop, which is never blocked."""
+    answers: tuple[Any, ...] | None = None
+    error: BaseException | None = None
+    while True:
+        try:
+            batch = steps.send(answers) if error is None else steps.throw(error)
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]
+        answers, error = await _aanswer(batch, backend, source)
+
+
+async def aiterate(steps: Lazy[T], backend: Backend) -> AsyncIterator[T]:
+    """As `iterate`, from an event loop."""
+    answers: tuple[Any, ...] | None = None
+    error: BaseException | None = None
+    try:
+        while True:
+            try:
+                batch = steps.send(answers) if error is None else steps.throw(error)
+            except StopIteration:
+                return
+            if isinstance(batch[0], Emit):
+                answers = (None,)
+                yield batch[0].item
+            else:
+                answers, error = await _aanswer(batch, backend, None)
+    finally:
+        steps.close()
+
+
+async def _aanswer(
+    batch: Batch, backend: Backend, source: AsyncSource | None
+) -> tuple[tuple[Any, ...] | None, BaseException | None]:
+    try:
+        return await aperform(batch, backend, source), None
+    except BaseException as error:  # noqa: BLE001
+        return None, error
+
+
+async def aperform(batch: Batch, backend: Backend, source: AsyncSource | None) -> tuple[Any, ...]:
+    if len(batch) == 2 and isinstance(batch[1], Pull) and source is not None:
+        (first,), piece = await asyncio.gather(aperform(batch[:1], backend, None), source.pull())
+        return first, piece
+    if isinstance(batch[0], Pull):
+        assert source is not None
+        return (await source.pull(),)
+    if isinstance(batch[0], Rewind):
+        return (source is not None and await source.rewind(),)
+    return await acall(backend, lambda: _all(batch, backend))
+
+
+async def acall(backend: Backend, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """As `call`, from an event loop. A caller that is cancelled waits until what it began has ended."""
+    if backend.placement == "inline":
+        return await make()
+    if backend.placement == "thread":
+        return await _to_its_end(asyncio.get_running_loop().run_in_executor(None, lambda: _finish(make())))
+    from fsspec.asyn import get_loop
+
+    home = get_loop()
+    if home is asyncio.get_running_loop():
+        return await make()
+    return await _to_its_end(asyncio.wrap_future(asyncio.run_coroutine_threadsafe(make(), home)))
+
+
+async def _to_its_end(future: asyncio.Future[T]) -> T:
+    """Await *future* even through a cancellation, which is raised afterwards: a write must not go on unseen."""
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        if not future.done():
+            await asyncio.wait([future])
+        raise

@@ -1,0 +1,240 @@
+"""Versions as files: a seekable reader that is pinned to one version, and a writer that makes one when it is closed."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+from artifactfs.backends.base import WHOLE_LIMIT, Backend, Got
+from artifactfs.drivers import call, perform
+from artifactfs.errors import IntegrityError, VersionNotFound
+from artifactfs.layout import ArtifactId
+from artifactfs.protocol.ops import Pull, Rewind, Steps
+from artifactfs.records import Record, fits_size
+
+BUFFER = 1024 * 1024
+"""Bytes that a reader asks the store for at least."""
+
+
+async def read_range(backend: Backend, artifact: ArtifactId, record: Record, start: int, end: int | None) -> bytes:
+    """Bytes of a version that was found before; its size is checked against its record.
+
+    Raises:
+        VersionNotFound: it was deleted since.
+        IntegrityError: its payload has another size now.
+    """
+    got: Got | None = await backend.get(artifact.payload(record.version), start, end)
+    if got is None:
+        raise VersionNotFound(
+            f"version {record.version} of {artifact.label!r} was deleted while it was read",
+            artifact=artifact.label,
+            version=record.version,
+        )
+    if not fits_size(record, got.size):
+        raise IntegrityError(
+            f"the payload of version {record.version} of {artifact.label!r} does not match its record: it has {got.size} "
+            "bytes; it was altered or cut off after it was saved",
+            artifact=artifact.label,
+        )
+    return got.data
+
+
+class _Raw(io.RawIOBase):
+    def __init__(self, backend: Backend, artifact: ArtifactId, record: Record, size: int) -> None:
+        self._backend, self._artifact, self._record, self._size = backend, artifact, record, size
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}.get(whence)
+        if base is None:
+            raise ValueError(f"whence must be 0, 1 or 2, not {whence}")
+        if base + offset < 0:
+            raise ValueError(f"cannot seek to {base + offset}, before the beginning")
+        self._position = base + offset
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        data = self._read(self._position + len(view))
+        view[: len(data)] = data
+        return len(data)
+
+    def readall(self) -> bytes:
+        return self._read(self._size)
+
+    def _read(self, end: int) -> bytes:
+        start, end = self._position, min(end, self._size)
+        if start >= end:
+            return b""
+        data = call(self._backend, lambda: read_range(self._backend, self._artifact, self._record, start, end))
+        self._position += len(data)
+        return data
+
+
+class ArtifactReader(io.BufferedReader):
+    """One version as a seekable binary file. What it reads is always of that version, whatever is saved meanwhile.
+
+    Attributes:
+        record: the version's record.
+    """
+
+    def __init__(self, backend: Backend, artifact: ArtifactId, record: Record, size: int) -> None:
+        super().__init__(_Raw(backend, artifact, record, size), BUFFER)
+        self.record = record
+
+    @property
+    def name(self) -> str:
+        return self.record.filename
+
+
+class _Pushed:
+    """A stream protocol whose pieces are pushed in: it runs until it wants a piece, and waits for one there."""
+
+    def __init__(self, steps: Steps[Record], backend: Backend) -> None:
+        self._steps, self._backend = steps, backend
+        self._answered: tuple[Any, ...] = ()
+        self.result: Record | None = None
+        self._go(None, None)
+
+    def push(self, piece: bytes) -> None:
+        """Give the next piece; ``b""`` ends the stream, and `result` is there then."""
+        self._go((*self._answered, piece), None)
+
+    def fail(self, error: BaseException) -> None:
+        """Stop: what was sent is dropped."""
+        try:
+            self._go(None, error)
+        except BaseException as raised:
+            if raised is not error:
+                raise
+
+    def _go(self, answers: tuple[Any, ...] | None, error: BaseException | None) -> None:
+        while True:
+            try:
+                batch = self._steps.send(answers) if error is None else self._steps.throw(error)
+            except StopIteration as stop:
+                self.result = stop.value
+                return
+            answers, error = None, None
+            try:
+                if isinstance(batch[-1], Pull):
+                    self._answered = perform(batch[:-1], self._backend, None) if len(batch) > 1 else ()
+                    return
+                answers = (False,) if isinstance(batch[0], Rewind) else perform(batch, self._backend, None)
+            except BaseException as raised:  # noqa: BLE001  (the generator cleans up after anything)
+                error = raised
+
+
+class Discarded(Exception):
+    """Thrown into a stream whose writer was told to discard it."""
+
+
+class ArtifactWriter(io.BufferedIOBase):
+    """A binary file that becomes a version when it is closed, and nothing at all when it is discarded.
+
+    In a ``with`` block an exception discards. So does a `close` while an exception is being handled that was not when
+    the writer was made: libraries often just close what they write to when they fail. A writer that is forgotten, and
+    only collected, discards too.
+
+    Attributes:
+        record: the version's record, once closed.
+    """
+
+    def __init__(self, save: Callable[[bytes, bool], Record | Steps[Record]], backend: Backend) -> None:
+        """*save* is given the whole content, or its beginning; for the beginning it answers with a protocol to push to."""
+        self._save, self._backend = save, backend
+        self._held: list[bytes] = []
+        self._size = 0
+        self._pushed: _Pushed | None = None
+        self._handled = sys.exception()
+        self._live = True
+        self.record: Record | None = None
+
+    def writable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._size
+
+    def write(self, data: Any, /) -> int:
+        if not self._live:
+            raise ValueError("write to a closed artifact")
+        piece = bytes(data) if isinstance(data, (bytes, bytearray)) else bytes(memoryview(data).cast("B"))
+        self._size += len(piece)
+        if self._pushed is not None:
+            if piece:
+                self._guarded(self._pushed, piece)
+        else:
+            self._held.append(piece)
+            if self._size > WHOLE_LIMIT:
+                self._stream()
+        return len(piece)
+
+    def _stream(self) -> None:
+        head = b"".join(self._held)
+        self._held.clear()
+        steps = self._save(head, False)
+        assert not isinstance(steps, Record)
+        try:
+            self._pushed = _Pushed(steps, self._backend)
+        except BaseException:
+            self._live = False
+            raise
+
+    def _guarded(self, pushed: _Pushed, piece: bytes) -> None:
+        """A stream that failed is over: closing the writer then publishes nothing."""
+        try:
+            pushed.push(piece)
+        except BaseException:
+            self._live = False
+            raise
+
+    def close(self) -> None:
+        """Publish, unless an exception is on its way; then discard."""
+        handled = sys.exception()
+        if handled is not None and handled is not self._handled:
+            self.discard()
+        if self._live:
+            self._live = False
+            if self._pushed is not None:
+                self._guarded(self._pushed, b"")
+                self.record = self._pushed.result
+            else:
+                record = self._save(b"".join(self._held), True)
+                assert isinstance(record, Record)
+                self.record = record
+        super().close()
+
+    def discard(self) -> None:
+        """Close without saving: nothing is published, and what was sent is dropped."""
+        if self._live:
+            self._live = False
+            self._held.clear()
+            if self._pushed is not None:
+                self._pushed.fail(Discarded())
+        super().close()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self.discard()
+        self.close()
+
+    def __del__(self) -> None:
+        try:
+            self.discard()
+        except Exception:  # noqa: BLE001  (a collector has nobody to tell)
+            pass

@@ -1,0 +1,430 @@
+"""What can be done with a store and a scope, as protocol generators: the one text behind both kinds of store.
+
+`Settings` are a store's own; `StoreOperations` and `ScopeOperations` add to the protocol what a user of it expects: names
+checked for this store, `user:` names, versions by number, from the end or by time, errors that say what was looked for.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+from artifactfs.backends.base import Abilities, Backend
+from artifactfs.errors import (
+    AccessDenied,
+    ArtifactNotFound,
+    InvalidName,
+    InvalidRef,
+    VersionNotFound,
+)
+from artifactfs.layout import STORE_FOLDER, ArtifactId, ScopeId
+from artifactfs.mime import check as check_mime
+from artifactfs.mime import guess
+from artifactfs.names import USER_SCOPE, decode, encode
+from artifactfs.protocol import ability, erase, names
+from artifactfs.protocol.claim import Seen
+from artifactfs.protocol.compact import compact
+from artifactfs.protocol.delete import delete_all, delete_version
+from artifactfs.protocol.env import HINT_TTL, Env
+from artifactfs.protocol.expect import Expected
+from artifactfs.protocol.listing import look, look_all
+from artifactfs.protocol.ops import Emit, Lazy, List, Steps
+from artifactfs.protocol.read import AT_ONCE, Found, at_time, confirm_many, existing, fetch, newest
+from artifactfs.protocol.save import Memory, remove, save
+from artifactfs.protocol.stream import save_stream
+from artifactfs.records import Record, Removed, check_metadata
+
+Version: TypeAlias = "int | Literal['latest'] | datetime | None"
+"""A number, negative from the newest; ``"latest"`` or None: the newest; an aware datetime: the newest as of then."""
+
+REMEMBERED = 10_000
+"""Artifacts whose newest number a store remembers."""
+
+
+class Artifact(msgspec.Struct, frozen=True):
+    """A version that was loaded whole: its bytes, checked against its record, and the record."""
+
+    data: bytes
+    record: Record
+
+
+class Core:
+    """A store below, what is known of it, and what was seen in it a short while ago."""
+
+    def __init__(self, backend: Backend, *, read_only: bool, single_writer: bool, max_bytes: int | None) -> None:
+        self.backend = backend
+        self.read_only, self.single_writer, self.max_bytes = read_only, single_writer, max_bytes
+        self.abilities: Abilities | None = backend.abilities
+        self.env: Env | None = None
+        self._memories: dict[str, tuple[Memory, float]] = {}
+        self._lock = threading.Lock()
+
+    def writing(self) -> Steps[Env]:
+        """What the protocol needs to write here safely; the store is probed if nobody has done that yet.
+
+        Raises:
+            AccessDenied: the store was opened to be read only.
+            UnsafeBackend: its creates are not atomic; nothing was written.
+        """
+        if self.read_only:
+            raise AccessDenied(f"the store {self.backend.url} was opened with read_only=True", store=self.backend.url)
+        if self.env is None:
+            if self.abilities is None and not self.single_writer:
+                now = time.time()
+                self.abilities = (yield from ability.known(self.backend.identity, now)) or (
+                    yield from ability.probe(self.backend.identity, now)
+                )
+            if self.single_writer:
+                self.env = Env()
+            else:
+                assert self.abilities is not None
+                ability.refuse(self.abilities, self.backend.url)
+                self.env = Env(
+                    conditional=self.abilities.rewrite == "atomic", fence_streams=self.abilities.complete == "atomic"
+                )
+        return self.env
+
+    def room(self, artifact: ArtifactId) -> ArtifactId:
+        """*artifact*, if the store below can hold its keys.
+
+        Raises:
+            InvalidName: it cannot; longer names fit into other stores.
+        """
+        longest, backend = artifact.longest_key, self.backend
+        if backend.max_segment is not None:
+            for segment in longest.split("/"):
+                if 4 * len(segment) > backend.max_segment and len(segment.encode()) > backend.max_segment:
+                    raise InvalidName(
+                        f"{segment[:40]!r}… takes {len(segment.encode())} bytes as a path segment; {backend.url} holds "
+                        f"{backend.max_segment}: use a shorter name, or a store with longer keys",
+                        store=backend.url,
+                        artifact=artifact.label,
+                    )
+        if backend.max_key is not None and 4 * len(longest) > backend.max_key < len(longest.encode()):
+            raise InvalidName(
+                f"the key of {artifact.label[:80]!r}… takes {len(longest.encode())} bytes; {backend.url} holds "
+                f"{backend.max_key}: use shorter names",
+                store=backend.url,
+                artifact=artifact.label,
+            )
+        return artifact
+
+    def recall(self, artifact: ArtifactId) -> Memory | None:
+        held = self._memories.get(artifact.folder)
+        return held[0] if held is not None and time.monotonic() - held[1] < HINT_TTL else None
+
+    def remember(self, artifact: ArtifactId, record: Record) -> None:
+        """*record* was just published."""
+        mark = record.version if isinstance(record, Removed) else None
+        memory = Memory(record.version + 1, Seen(record.timestamp.timestamp(), mark))
+        with self._lock:
+            self._memories.pop(artifact.folder, None)
+            self._memories[artifact.folder] = (memory, time.monotonic())
+            while len(self._memories) > REMEMBERED:
+                del self._memories[next(iter(self._memories))]
+
+    def forget(self, artifact: ArtifactId | None = None) -> None:
+        with self._lock:
+            if artifact is None:
+                self._memories.clear()
+            else:
+                self._memories.pop(artifact.folder, None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        raise TypeError("a store is pickled by its URL and options")
+
+
+class StoreOperations:
+    """What can be done with a whole store."""
+
+    def __init__(self, core: Core) -> None:
+        self.core = core
+
+    def apps(self) -> Lazy[str]:
+        """The apps that have stored anything, sorted by their encoded form, read lazily."""
+        return names.folders("", "app", STORE_FOLDER.rstrip("/"))
+
+    def users(self, app: str) -> Lazy[str]:
+        """The users of *app*, sorted by their encoded form, read lazily."""
+        return names.folders(f"{encode(app, 'app')}/", "user", "")
+
+    def sessions(self, app: str, user: str) -> Lazy[str]:
+        """The sessions of a user, sorted by their encoded form, read lazily; the scope that they share is none."""
+        return names.folders(f"{encode(app, 'app')}/{encode(user, 'user')}/", "session", USER_SCOPE)
+
+    def probe(self) -> Steps[Abilities]:
+        """Find out what the store really guarantees: for a create, for completing an upload, for a conditional rewrite.
+
+        Each is ``atomic``, ``racy``, ``ignored`` or ``refused``, judged by racing two writers. Memory, local disk and
+        AWS and Google by their own endpoints are known. The answer is kept in the store for thirty days where creates
+        are atomic; a save on any other store raises `UnsafeBackend`.
+
+        >>> store.probe().create
+        'atomic'
+
+        Raises:
+            AccessDenied: the store was opened with ``read_only=True``: a probe writes.
+        """
+        if self.core.read_only:
+            raise AccessDenied(
+                f"the store {self.core.backend.url} was opened with read_only=True, and a probe writes",
+                store=self.core.backend.url,
+            )
+        if self.core.backend.abilities is not None:
+            return self.core.backend.abilities
+        self.core.abilities = yield from ability.probe(self.core.backend.identity, time.time())
+        self.core.env = None
+        return self.core.abilities
+
+    def compact(self) -> Steps[int]:
+        """Remove the tombstones and fences of numbers that ended more than seven days ago; how many there were.
+
+        The newest number of each artifact and every hundredth one stay taken. Safe beside running savers.
+        """
+        env = yield from self.core.writing()
+        cleared = 0
+        for app in (yield from _subfolders("", STORE_FOLDER.rstrip("/"))):
+            for user in (yield from _subfolders(f"{app}/")):
+                for session in (yield from _subfolders(f"{app}/{user}/")):
+                    inner = None if session == USER_SCOPE else decode(session, "session")
+                    scope = ScopeId(decode(app, "app"), decode(user, "user"), inner)
+                    for name in (yield from _subfolders(scope.folder)):
+                        if not name.startswith("@"):
+                            cleared += yield from compact(env, ArtifactId(scope, decode(name)))
+        return cleared
+
+    def erase(self, app: str, user: str, session: str | None = None, name: str | None = None) -> Steps[int]:
+        """Remove every trace of a user, of one session, or of one artifact; how many objects there were.
+
+        Versions, tombstones and the names in them are gone, and numbers may be given again. To be used when nobody is
+        saving there; not atomic: where it fails, erase again. For an artifact of the user's scope give ``name`` alone.
+        """
+        yield from self.core.writing()
+        self.core.forget()
+        if session is None and name is None:
+            return (yield from erase.erase(f"{encode(app, 'app')}/{encode(user, 'user')}/"))
+        scope = ScopeId(app, user, session)
+        if name is None:
+            return (yield from erase.erase(scope.folder))
+        artifact = scope.artifact(name)
+        count = yield from erase.erase(artifact.folder)
+        return count + (yield from erase.erase(artifact.hidden_folder))
+
+
+class ScopeOperations:
+    """What can be done in a session, or in what the sessions of a user share."""
+
+    def __init__(self, core: Core, scope: ScopeId) -> None:
+        self.core, self.scope = core, scope
+
+    def artifact(self, name: str) -> ArtifactId:
+        return self.core.room(self.scope.artifact(name))
+
+    def save(
+        self,
+        name: str,
+        head: bytes,
+        whole: bool,
+        mime_type: str | None,
+        metadata: Mapping[str, Any] | None,
+        expect: Expected | None,
+    ) -> Steps[Record]:
+        """Save *head*, and unless that is the *whole*, what the driver's source brings after it."""
+        artifact = self.artifact(name)
+        kind = guess(artifact.name, head) if mime_type is None else check_mime(mime_type)
+        plain = check_metadata(metadata)
+        if not (expect is None or expect == "absent" or (type(expect) is int and expect >= 0)):
+            raise InvalidRef(f"expect must be a version number or 'absent', not {expect!r}", artifact=artifact.label)
+        env = yield from self.core.writing()
+        memory = self.core.recall(artifact)
+        try:
+            if whole:
+                record = yield from save(
+                    env, artifact, head, mime_type=kind, metadata=plain, expect=expect, memory=memory
+                )
+            else:
+                record = yield from save_stream(
+                    env, artifact, mime_type=kind, metadata=plain, head=head, expect=expect, memory=memory
+                )
+        except BaseException:
+            self.core.forget(artifact)
+            raise
+        self.core.remember(artifact, record)
+        return record
+
+    def load(self, name: str, version: Version = None) -> Steps[Artifact]:
+        """A version with its bytes, which have the size and the digest that its record tells.
+
+        A known number costs two requests at the same time and no listing; the newest, a listing more.
+
+        >>> scope.load("notes.txt").data
+        b'second'
+        >>> scope.load("notes.txt", version=0).data
+        b'first'
+
+        Raises:
+            ArtifactNotFound: no such artifact is there, or its newest version is a removal.
+            VersionNotFound: it has no such version.
+            IntegrityError: the stored bytes do not match their record.
+            PayloadTooLarge: more bytes than the store's ``max_bytes``.
+        """
+        artifact = self.artifact(name)
+        found = yield from self._find(artifact, version, whole=True)
+        assert found.data is not None
+        return Artifact(found.data, found.record)
+
+    def stat(self, name: str, version: Version = None) -> Steps[Record]:
+        """The record of a version that is there; its payload's size is checked, its bytes are not read.
+
+        >>> scope.stat("notes.txt").version, scope.stat("notes.txt", version=0).size_bytes
+        (1, 5)
+
+        Raises:
+            ArtifactNotFound, VersionNotFound: as `load`.
+        """
+        found = yield from self._find(self.artifact(name), version, whole=False)
+        return found.record
+
+    def versions(self, name: str) -> Steps[list[int]]:
+        """The numbers that can be loaded, ascending; removals are none. Empty where no such artifact is there.
+
+        >>> scope.versions("notes.txt")
+        [0, 1]
+        """
+        artifact = self.artifact(name)
+        return (yield from existing(artifact, (yield from look_all(artifact))))
+
+    def history(self, name: str) -> Lazy[Record]:
+        """The records of all versions that are there, removals included, newest first, read lazily.
+
+        >>> [record.version for record in scope.history("notes.txt")]
+        [1, 0]
+        """
+        artifact = self.artifact(name)
+        view = yield from look_all(artifact)
+        numbers = sorted(view.payloads, reverse=True)
+        for start in range(0, len(numbers), AT_ONCE):
+            for seen in (yield from confirm_many(artifact, view, numbers[start : start + AT_ONCE])):
+                if isinstance(seen, Found):
+                    yield (Emit(seen.record),)
+
+    def names(self, prefix: str = "", after: str | None = None) -> Lazy[str]:
+        """The names of the artifacts in this scope, sorted by their encoded form, read lazily.
+
+        A session's include its user's, as ``user:name``. With *prefix* only those that start so, with *after* only
+        those that sort after it. One listing for a thousand names, whatever their versions.
+
+        >>> list(scope.names())
+        ['notes.txt']
+        """
+        return names.names(self.scope, prefix, after)
+
+    def remove(self, name: str) -> Steps[Record]:
+        """Take an artifact out of view: it is gone from listings and from reads of the newest; its history stays.
+
+        Older versions can still be loaded by their number; a later save brings the name back.
+
+        Raises:
+            ArtifactNotFound: there is nothing to remove.
+        """
+        artifact = self.artifact(name)
+        env = yield from self.core.writing()
+        record = yield from remove(env, artifact)
+        self.core.remember(artifact, record)
+        return record
+
+    def delete(self, name: str, version: int | None = None) -> Steps[None]:
+        """Delete one version, or all, for good: the bytes are gone, the numbers are never given again.
+
+        Raises:
+            ArtifactNotFound, VersionNotFound: there is nothing to delete.
+        """
+        artifact = self.artifact(name)
+        env = yield from self.core.writing()
+        if version is None:
+            yield from delete_all(env, artifact)
+            return
+        if type(version) is not int:
+            raise InvalidRef(f"delete takes a version number, not {version!r}", artifact=artifact.label)
+        number = version if version >= 0 else (yield from self._from_the_end(artifact, version))
+        yield from delete_version(env, artifact, number)
+
+    def _find(self, artifact: ArtifactId, version: Version, *, whole: bool) -> Steps[Found]:
+        limit = self.core.max_bytes
+        if version is None or version == "latest":
+            found, _ = yield from newest(artifact, whole=whole, limit=limit)
+            if found is None:
+                raise ArtifactNotFound(f"there is no artifact {artifact.label!r}", artifact=artifact.label)
+            if isinstance(found.record, Removed):
+                raise ArtifactNotFound(
+                    f"artifact {artifact.label!r} was removed at version {found.number}; "
+                    "older versions can be loaded by their number",
+                    artifact=artifact.label,
+                )
+            return found
+        if isinstance(version, datetime):
+            return (yield from self._at(artifact, version, whole=whole))
+        if type(version) is not int:
+            raise InvalidRef(f"a version is a number, 'latest' or a datetime, not {version!r}", artifact=artifact.label)
+        number = version if version >= 0 else (yield from self._from_the_end(artifact, version))
+        seen = yield from fetch(artifact, number, whole=whole, limit=limit)
+        if isinstance(seen, Found) and not isinstance(seen.record, Removed):
+            return seen
+        raise (yield from _missing(artifact, number, removed=isinstance(seen, Found)))
+
+    def _from_the_end(self, artifact: ArtifactId, version: int) -> Steps[int]:
+        numbers = yield from self.versions_of(artifact)
+        if not numbers:
+            raise ArtifactNotFound(f"there is no artifact {artifact.label!r}", artifact=artifact.label)
+        if -version > len(numbers):
+            raise VersionNotFound(
+                f"artifact {artifact.label!r} has {len(numbers)} versions, so there is none at {version}",
+                artifact=artifact.label,
+                version=version,
+            )
+        return numbers[version]
+
+    def versions_of(self, artifact: ArtifactId) -> Steps[list[int]]:
+        return (yield from existing(artifact, (yield from look_all(artifact))))
+
+    def _at(self, artifact: ArtifactId, moment: datetime, *, whole: bool) -> Steps[Found]:
+        if moment.tzinfo is None:
+            raise InvalidRef(f"the time {moment.isoformat()} has no time zone; give an aware datetime")
+        found = yield from at_time(artifact, moment)
+        if found is not None and not isinstance(found.record, Removed):
+            seen = yield from fetch(artifact, found.number, whole=whole, limit=self.core.max_bytes)
+            if isinstance(seen, Found):
+                return seen
+        raise VersionNotFound(
+            f"artifact {artifact.label!r} had no version at {moment.isoformat()}",
+            artifact=artifact.label,
+            version=moment,
+        )
+
+
+def _missing(artifact: ArtifactId, number: int, *, removed: bool) -> Steps[Exception]:
+    """The error for a version that is not there, which says what is."""
+    view = yield from look(artifact)
+    if not view.payloads:
+        return ArtifactNotFound(f"there is no artifact {artifact.label!r}", artifact=artifact.label)
+    why = f"version {number} is the removal of the artifact, and holds nothing" if removed else f"no version {number}"
+    return VersionNotFound(
+        f"artifact {artifact.name!r} has {why} (newest is {max(view.payloads)}) in {artifact.scope.label}",
+        artifact=artifact.label,
+        version=number,
+    )
+
+
+def _subfolders(folder: str, skip: str = "") -> Steps[list[str]]:
+    found: list[str] = []
+    position: str | None = ""
+    while position is not None:
+        (page,) = yield (List(folder, position),)
+        found += [name for name in page.folders if name != skip]
+        position = page.next
+    return found

@@ -1,0 +1,170 @@
+"""What may be saved: bytes, text, a file by its path, a file object, or pieces that come one after the other.
+
+Whatever it is becomes a source of pieces. Its beginning is read first: what ends there is saved whole, with a known
+digest; only what is longer is streamed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from typing import Any, BinaryIO, TypeAlias
+
+from artifactfs.backends.base import WHOLE_LIMIT
+from artifactfs.errors import InvalidMetadata
+
+PIECE = 1024 * 1024
+"""Bytes read from a file at a time."""
+
+Payload: TypeAlias = "bytes | bytearray | memoryview | str | os.PathLike[str] | BinaryIO | Iterable[bytes]"
+AsyncPayload: TypeAlias = "Payload | AsyncIterable[bytes]"
+
+_END = object()
+
+
+def plain(data: Any) -> bytes | memoryview | None:
+    """The bytes of *data* where it holds them: bytes-like, or text as UTF-8; None for what is to be read."""
+    if isinstance(data, bytes):
+        return data
+    if isinstance(data, str):
+        try:
+            return data.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidMetadata(f"text with a lone surrogate has no UTF-8 form: {data[:40]!r}") from error
+    if isinstance(data, os.PathLike):
+        return None
+    try:
+        return memoryview(data).cast("B")
+    except TypeError:
+        return None
+
+
+class PieceSource:
+    """Pieces of *data*, from its beginning again where it has one: bytes, a path, a file that can seek."""
+
+    def __init__(self, data: Any) -> None:
+        self._held = plain(data)
+        self._open = _opener(data)
+        self._pieces: Iterator[bytes] | None = None
+
+    def head(self) -> tuple[bytes, bool]:
+        """The beginning, and whether that is all. At most `WHOLE_LIMIT` bytes are all."""
+        if self._held is not None and len(self._held) <= WHOLE_LIMIT:
+            return bytes(self._held), True
+        held: list[bytes] = []
+        size = 0
+        while size <= WHOLE_LIMIT:
+            piece = self.pull()
+            if not piece:
+                return b"".join(held), True
+            held.append(piece)
+            size += len(piece)
+        return b"".join(held), False
+
+    def pull(self) -> bytes:
+        if self._pieces is None:
+            self._pieces = self._open()
+        assert self._pieces is not None
+        for piece in self._pieces:
+            data = _checked(piece)
+            if data:
+                return data
+        return b""
+
+    def rewind(self) -> bool:
+        if not getattr(self._open, "again", False):
+            return False
+        self._pieces = None
+        return True
+
+
+class AsyncPieceSource:
+    """As `PieceSource` for code on an event loop: an asynchronous iterable is awaited, any other read in a thread."""
+
+    def __init__(self, data: Any) -> None:
+        self._stream: AsyncIterator[bytes] | None = None
+        self._inner: PieceSource | None = None
+        if isinstance(data, AsyncIterable):
+            self._stream = aiter(data)
+        else:
+            self._inner = PieceSource(data)
+
+    async def head(self) -> tuple[bytes, bool]:
+        if self._inner is not None:
+            return await asyncio.to_thread(self._inner.head)
+        held: list[bytes] = []
+        size = 0
+        while size <= WHOLE_LIMIT:
+            piece = await self.pull()
+            if not piece:
+                return b"".join(held), True
+            held.append(piece)
+            size += len(piece)
+        return b"".join(held), False
+
+    async def pull(self) -> bytes:
+        if self._inner is not None:
+            return await asyncio.to_thread(self._inner.pull)
+        assert self._stream is not None
+        async for piece in self._stream:
+            data = _checked(piece)
+            if data:
+                return data
+        return b""
+
+    async def rewind(self) -> bool:
+        return self._inner is not None and self._inner.rewind()
+
+
+class _Opener:
+    """Gives an iterator of pieces; `again` says that a second one starts from the same beginning."""
+
+    def __init__(self, make: Callable[[], Iterator[Any]], *, again: bool) -> None:
+        self.make, self.again = make, again
+
+    def __call__(self) -> Iterator[Any]:
+        return self.make()
+
+
+def _opener(data: Any) -> _Opener:
+    if isinstance(data, AsyncIterable):
+        raise TypeError("an asynchronous iterable can be saved only by AsyncArtifactStore")
+    held = plain(data)
+    if held is not None:
+        view = memoryview(held)
+        return _Opener(lambda: (view[at : at + PIECE] for at in range(0, len(view), PIECE)), again=True)
+    if isinstance(data, os.PathLike):
+        return _Opener(lambda: _of_path(data), again=True)
+    if hasattr(data, "read"):
+        start = data.tell() if hasattr(data, "seekable") and data.seekable() else None
+        return _Opener(lambda: _of_file(data, start), again=start is not None)
+    if isinstance(data, Iterable) and not isinstance(data, dict):
+        return _Opener(lambda: iter(data), again=False)
+    raise TypeError(
+        f"cannot save a {type(data).__name__}: give bytes, text, an os.PathLike, a binary file or an iterable of bytes"
+    )
+
+
+def _of_path(path: os.PathLike[str]) -> Iterator[bytes]:
+    with open(path, "rb") as file:
+        while piece := file.read(PIECE):
+            yield piece
+
+
+def _of_file(file: BinaryIO, start: int | None) -> Iterator[bytes]:
+    if start is not None:
+        file.seek(start)
+    while piece := file.read(PIECE):
+        yield piece
+
+
+def _checked(piece: Any) -> bytes:
+    if isinstance(piece, bytes):
+        return piece
+    if isinstance(piece, str):
+        raise TypeError("the stream gives text, not bytes: open the file in binary mode, or encode the pieces")
+    try:
+        return bytes(memoryview(piece))
+    except TypeError:
+        raise TypeError(f"the stream gives a {type(piece).__name__}, not bytes") from None

@@ -1,0 +1,322 @@
+"""The store as ordinary code sees it: `ArtifactStore`, and `Scope` for a session of a user of an app."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from functools import wraps
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, overload
+
+from artifactfs.backends import open_backend
+from artifactfs.backends.base import Backend
+from artifactfs.drivers import call, iterate, run
+from artifactfs.errors import ArtifactError, InvalidConfig, InvalidRef
+from artifactfs.files import ArtifactReader, ArtifactWriter
+from artifactfs.layout import ScopeId
+from artifactfs.operations import Core, ScopeOperations, StoreOperations, Version
+from artifactfs.protocol.expect import Expected
+from artifactfs.protocol.ops import Lazy, Steps
+from artifactfs.records import Blob, Record
+from artifactfs.sources import Payload, PieceSource
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Item = TypeVar("Item")
+Ops = TypeVar("Ops", StoreOperations, ScopeOperations)
+
+
+def blocking(method: Callable[Concatenate[Ops, P], Steps[T]]) -> Callable[Concatenate[Any, P], T]:
+    """A method that runs an operation to its end."""
+
+    @wraps(method)
+    def wrapped(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        with telling(self._core):
+            return run(method(self._ops, *args, **kwargs), self._core.backend)
+
+    show_return(wrapped, "{}")
+    return wrapped
+
+
+def lazily(method: Callable[Concatenate[Ops, P], Lazy[Item]]) -> Callable[Concatenate[Any, P], Iterator[Item]]:
+    """A method that runs an operation as far as its items are asked for."""
+
+    @wraps(method)
+    def wrapped(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[Item]:
+        with telling(self._core):
+            yield from iterate(method(self._ops, *args, **kwargs), self._core.backend)
+
+    show_return(wrapped, "Iterator[{}]")
+    return wrapped
+
+
+def show_return(wrapped: Callable[..., Any], what: str) -> None:
+    """Let help() show what the method returns, not what the operation behind it is."""
+    inner = str(wrapped.__annotations__["return"]).partition("[")[2].removesuffix("]")
+    wrapped.__annotations__ = {**wrapped.__annotations__, "return": what.format(inner)}
+
+
+class telling:
+    """A context in which an error is told which store it came from."""
+
+    def __init__(self, core: Core) -> None:
+        self.core = core
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, ArtifactError) and error.store is None:
+            error.store = self.core.backend.url
+
+
+def open_core(
+    url: str | os.PathLike[str] | None,
+    *,
+    read_only: bool,
+    max_bytes: int | None,
+    single_writer: bool,
+    durability: Literal["fsync", "none"],
+    tries: int,
+    deadline: float,
+    options: Mapping[str, Any],
+) -> Core:
+    """The store below *url*, or below the variable ``ARTIFACTFS_URL``, with its settings checked."""
+    where = os.environ.get("ARTIFACTFS_URL") if url is None else os.fspath(url)
+    if not where:
+        raise InvalidConfig("no store is named: give a URL or a path, or set ARTIFACTFS_URL")
+    if max_bytes is not None and max_bytes < 0:
+        raise InvalidConfig(f"max_bytes is a number of bytes, not {max_bytes!r}")
+    if tries < 1 or deadline <= 0:
+        raise InvalidConfig(f"tries must be at least 1 and deadline above 0 seconds, not {tries!r} and {deadline!r}")
+    backend = open_backend(
+        where,
+        options,
+        single_writer=single_writer,
+        read_only=read_only,
+        durability=durability,
+        tries=tries,
+        deadline=deadline,
+    )
+    return Core(backend, read_only=read_only, single_writer=single_writer, max_bytes=max_bytes)
+
+
+class ArtifactStore:
+    """Versioned artifacts in memory, in a folder, in an S3 or Google Cloud Storage bucket, or below any fsspec URL.
+
+    Every save makes a new version that never changes; savers on any number of machines lose nothing to each other. One
+    store may be shared by threads, and is usable after a fork.
+
+    >>> store = ArtifactStore("memory://readme")
+    >>> store.scope("shop", "alice", "s1").save("notes.txt", b"first").version
+    0
+
+    Args:
+        url: ``memory://name``, a path, ``s3://bucket/prefix``, ``r2://bucket``, ``gs://bucket/prefix``, or another
+            fsspec URL with ``single_writer=True``. Without it the variable ``ARTIFACTFS_URL`` tells.
+        read_only: never write, not even to probe.
+        max_bytes: the most bytes that `Scope.load` loads whole.
+        single_writer: you vouch that this process is the only one that writes.
+        durability: ``"fsync"`` or ``"none"``: whether a save to local disk outlives a power cut.
+        tries: how often a request to a network store is sent at most.
+        deadline: seconds after which no further try is made.
+        options: the filesystem's own, as s3fs and gcsfs name them.
+
+    Raises:
+        InvalidConfig: nothing answers to the URL, or a setting is wrong.
+    """
+
+    def __init__(
+        self,
+        url: str | os.PathLike[str] | None = None,
+        *,
+        read_only: bool = False,
+        max_bytes: int | None = None,
+        single_writer: bool = False,
+        durability: Literal["fsync", "none"] = "fsync",
+        tries: int = 5,
+        deadline: float = 60.0,
+        **options: Any,
+    ) -> None:
+        settings: dict[str, Any] = {
+            "read_only": read_only,
+            "max_bytes": max_bytes,
+            "single_writer": single_writer,
+            "durability": durability,
+            "tries": tries,
+            "deadline": deadline,
+        }
+        self._core = open_core(url, **settings, options=options)
+        self._made_of = (url, {**settings, **options})
+        self._ops = StoreOperations(self._core)
+
+    @classmethod
+    def from_config(cls, path: str | os.PathLike[str] | None = None) -> ArtifactStore:
+        """The store that a configuration file or the environment describes (see `artifactfs.config`).
+
+        Raises:
+            InvalidConfig: nothing describes one, or wrongly; says where.
+        """
+        from artifactfs.config import load
+
+        config = load(path)
+        return cls(config.url, **config.options)
+
+    @property
+    def url(self) -> str:
+        """The root, as errors name it."""
+        return self._core.backend.url
+
+    @property
+    def backend(self) -> Backend:
+        """The store below."""
+        return self._core.backend
+
+    def scope(self, app: str, user: str, session: str | None = None) -> Scope:
+        """A session of a user of an app; without *session* what all sessions of that user share.
+
+        Raises:
+            InvalidName: one of the three cannot be stored.
+        """
+        return Scope(self, ScopeId(app, user, session))
+
+    apps = lazily(StoreOperations.apps)
+    users = lazily(StoreOperations.users)
+    sessions = lazily(StoreOperations.sessions)
+    probe = blocking(StoreOperations.probe)
+    compact = blocking(StoreOperations.compact)
+    erase = blocking(StoreOperations.erase)
+
+    def close(self) -> None:
+        """Give back connections. The store may be used again."""
+        call(self._core.backend, self._core.backend.close)
+
+    def __enter__(self) -> ArtifactStore:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.url!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopen, (type(self), *self._made_of)
+
+
+def _reopen(kind: type[Any], url: Any, settings: dict[str, Any]) -> Any:
+    return kind(url, **settings)
+
+
+class Scope:
+    """A session of a user of an app, or what all sessions of the user share.
+
+    A name that starts with ``user:`` addresses what they share, from every session.
+    """
+
+    def __init__(self, store: ArtifactStore, identity: ScopeId) -> None:
+        self.store, self.id = store, identity
+        self._core = store._core
+        self._ops = ScopeOperations(store._core, identity)
+
+    def save(
+        self,
+        name: str,
+        data: Payload,
+        *,
+        mime_type: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        expect: Expected | None = None,
+    ) -> Record:
+        """Store *data* as the next version of *name* and return its record.
+
+        The version exists from the moment its payload is published: readers never see part of one, two savers never
+        share a number, and a save that raises has stored nothing visible. Data of more than 8 MiB is streamed in
+        bounded memory.
+
+        >>> scope.save("notes.txt", b"first").version
+        0
+        >>> scope.save("notes.txt", b"second", expect=0).version
+        1
+
+        Args:
+            data: bytes-like, text (as UTF-8), a path object (that file), a binary file, or an iterable of bytes.
+            mime_type: else it is guessed from the name, or from the first bytes.
+            metadata: a JSON object of your own, at most 64 KiB.
+            expect: compare-and-set: save only if the newest version is this one, or ``"absent"``.
+
+        Raises:
+            InvalidName, InvalidMetadata: the name or the metadata cannot be stored.
+            Conflict: *expect* is not so.
+            UnsafeBackend: this store would lose saves.
+            BackendUnavailable: the store did not answer; ``landed`` tells whether the version may be there.
+        """
+        source = PieceSource(data)
+        head, whole = source.head()
+        with telling(self._core):
+            steps = self._ops.save(name, head, whole, mime_type, metadata, expect)
+            return run(steps, self._core.backend, source)
+
+    load = blocking(ScopeOperations.load)
+    stat = blocking(ScopeOperations.stat)
+    versions = blocking(ScopeOperations.versions)
+    names = lazily(ScopeOperations.names)
+    history = lazily(ScopeOperations.history)
+    remove = blocking(ScopeOperations.remove)
+    delete = blocking(ScopeOperations.delete)
+
+    @overload
+    def open(self, name: str, mode: Literal["rb"] = "rb", version: Version = None) -> ArtifactReader: ...
+
+    @overload
+    def open(
+        self,
+        name: str,
+        mode: Literal["wb"],
+        *,
+        mime_type: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        expect: Expected | None = None,
+    ) -> ArtifactWriter: ...
+
+    def open(
+        self,
+        name: str,
+        mode: Literal["rb", "wb"] = "rb",
+        version: Version = None,
+        *,
+        mime_type: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        expect: Expected | None = None,
+    ) -> ArtifactReader | ArtifactWriter:
+        """A version as a seekable file, pinned when it is opened; or with ``"wb"`` a file that becomes the next one.
+
+        >>> with scope.open("notes.txt", "wb") as file:
+        ...     _ = file.write(b"third")
+        >>> file.record.version
+        2
+        >>> scope.open("notes.txt", version=0).read()
+        b'first'
+
+        Raises:
+            ArtifactNotFound, VersionNotFound: as `load`.
+            InvalidRef: another mode, or a version to write to.
+        """
+        artifact = self._ops.artifact(name)
+        if mode == "rb":
+            if not (mime_type is None and metadata is None and expect is None):
+                raise InvalidRef("mime_type, metadata and expect are for mode 'wb'", artifact=artifact.label)
+            record: Record = self.stat(name, version)
+            size = record.size_bytes if isinstance(record, Blob) else None
+            return ArtifactReader(self._core.backend, artifact, record, size or 0)
+        if mode != "wb":
+            raise InvalidRef(f"an artifact is opened with mode 'rb' or 'wb', not {mode!r}", artifact=artifact.label)
+        if version is not None:
+            raise InvalidRef("versions never change: leave version out to write a new one", artifact=artifact.label)
+
+        def save(head: bytes, whole: bool) -> Record | Steps[Record]:
+            steps = self._ops.save(name, head, whole, mime_type, metadata, expect)
+            return run(steps, self._core.backend) if whole else steps
+
+        return ArtifactWriter(save, self._core.backend)
+
+    def __repr__(self) -> str:
+        return f"<Scope {self.id.label} of {self.store.url}>"
