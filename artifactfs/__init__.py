@@ -9,6 +9,8 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from artifactfs.async_store import AsyncArtifactStore as AsyncArtifactStore
+    from artifactfs.async_store import AsyncScope as AsyncScope
     from artifactfs.backends.base import Abilities as Abilities
     from artifactfs.errors import AccessDenied as AccessDenied
     from artifactfs.errors import ArtifactError as ArtifactError
@@ -46,6 +48,8 @@ _HOME = {
     "ArtifactReader": "files",
     "ArtifactStore": "store",
     "ArtifactWriter": "files",
+    "AsyncArtifactStore": "async_store",
+    "AsyncScope": "async_store",
     "BackendError": "errors",
     "BackendUnavailable": "errors",
     "Blob": "records",
@@ -67,7 +71,7 @@ _HOME = {
     "VersionNotFound": "errors",
 }
 
-__all__ = sorted(_HOME)  # noqa: PLE0605  (the names are below TYPE_CHECKING for type checkers)
+__all__ = sorted(_HOME)
 
 
 def __getattr__(name: str) -> object:

@@ -91,7 +91,7 @@ def perform(batch: Batch, backend: Backend, source: Source | None) -> tuple[Any,
         return (source is not None and source.rewind(),)
     if backend.placement == "loop":
         return call(backend, lambda: _all(batch, backend))
-    return tuple(_finish(_one(op, backend)) for op in batch)
+    return _finish(_in_turn(batch, backend))
 
 
 def call(backend: Backend, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -116,6 +116,10 @@ def _finish(coroutine: Coroutine[Any, Any, T]) -> T:
 def _one(op: Any, backend: Backend) -> Coroutine[Any, Any, Any]:
     assert isinstance(op, Op)
     return op.perform(backend)
+
+
+async def _in_turn(batch: Batch, backend: Backend) -> tuple[Any, ...]:
+    return tuple([await _one(op, backend) for op in batch])
 
 
 async def _all(batch: Batch, backend: Backend) -> tuple[Any, ...]:
@@ -181,7 +185,9 @@ async def aperform(batch: Batch, backend: Backend, source: AsyncSource | None) -
         return (await source.pull(),)
     if isinstance(batch[0], Rewind):
         return (source is not None and await source.rewind(),)
-    return await acall(backend, lambda: _all(batch, backend))
+    if backend.placement == "loop":
+        return await acall(backend, lambda: _all(batch, backend))
+    return await acall(backend, lambda: _in_turn(batch, backend))
 
 
 async def acall(backend: Backend, make: Callable[[], Coroutine[Any, Any, T]]) -> T:

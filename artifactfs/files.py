@@ -13,7 +13,7 @@ from artifactfs.drivers import call, perform
 from artifactfs.errors import IntegrityError, VersionNotFound
 from artifactfs.layout import ArtifactId
 from artifactfs.protocol.ops import Pull, Rewind, Steps
-from artifactfs.records import Record, fits_size
+from artifactfs.records import Record, fits_size, payload_size
 
 BUFFER = 1024 * 1024
 """Bytes that a reader asks the store for at least."""
@@ -43,8 +43,9 @@ async def read_range(backend: Backend, artifact: ArtifactId, record: Record, sta
 
 
 class _Raw(io.RawIOBase):
-    def __init__(self, backend: Backend, artifact: ArtifactId, record: Record, size: int) -> None:
-        self._backend, self._artifact, self._record, self._size = backend, artifact, record, size
+    def __init__(self, backend: Backend, artifact: ArtifactId, record: Record) -> None:
+        self._backend, self._artifact, self._record = backend, artifact, record
+        self._size = payload_size(record)
         self._position = 0
 
     def readable(self) -> bool:
@@ -90,8 +91,8 @@ class ArtifactReader(io.BufferedReader):
         record: the version's record.
     """
 
-    def __init__(self, backend: Backend, artifact: ArtifactId, record: Record, size: int) -> None:
-        super().__init__(_Raw(backend, artifact, record, size), BUFFER)
+    def __init__(self, backend: Backend, artifact: ArtifactId, record: Record) -> None:
+        super().__init__(_Raw(backend, artifact, record), BUFFER)
         self.record = record
 
     @property
@@ -152,9 +153,11 @@ class ArtifactWriter(io.BufferedIOBase):
         record: the version's record, once closed.
     """
 
-    def __init__(self, save: Callable[[bytes, bool], Record | Steps[Record]], backend: Backend) -> None:
-        """*save* is given the whole content, or its beginning; for the beginning it answers with a protocol to push to."""
-        self._save, self._backend = save, backend
+    def __init__(
+        self, backend: Backend, save: Callable[[bytes], Record], stream: Callable[[bytes], Steps[Record]]
+    ) -> None:
+        """*save* is given the whole of a short content; *stream* the beginning of a long one, for the rest is pushed."""
+        self._backend, self._save, self._stream = backend, save, stream
         self._held: list[bytes] = []
         self._size = 0
         self._pushed: _Pushed | None = None
@@ -179,16 +182,14 @@ class ArtifactWriter(io.BufferedIOBase):
         else:
             self._held.append(piece)
             if self._size > WHOLE_LIMIT:
-                self._stream()
+                self._begin()
         return len(piece)
 
-    def _stream(self) -> None:
+    def _begin(self) -> None:
         head = b"".join(self._held)
         self._held.clear()
-        steps = self._save(head, False)
-        assert not isinstance(steps, Record)
         try:
-            self._pushed = _Pushed(steps, self._backend)
+            self._pushed = _Pushed(self._stream(head), self._backend)
         except BaseException:
             self._live = False
             raise
@@ -212,9 +213,7 @@ class ArtifactWriter(io.BufferedIOBase):
                 self._guarded(self._pushed, b"")
                 self.record = self._pushed.result
             else:
-                record = self._save(b"".join(self._held), True)
-                assert isinstance(record, Record)
-                self.record = record
+                self.record = self._save(b"".join(self._held))
         super().close()
 
     def discard(self) -> None:

@@ -147,17 +147,22 @@ def is_unfinished(record: Record) -> bool:
     return isinstance(record, Blob) and record.stored_bytes is None
 
 
-def fits_size(record: Record, size: int) -> bool:
-    """Whether a payload of *size* bytes can be the one that *record* describes."""
+def payload_size(record: Record) -> int:
+    """Bytes of the payload that *record* describes; -1 where it describes none (a tombstone, an unfinished stream)."""
     match record:
         case Blob():
-            return record.stored_bytes == size
+            return -1 if record.stored_bytes is None else record.stored_bytes
         case Pointer():
-            return len(pointer_payload(record.uri)) == size
+            return len(pointer_payload(record.uri))
         case Removed():
-            return size == 0
+            return 0
         case Tombstone():
-            return False
+            return -1
+
+
+def fits_size(record: Record, size: int) -> bool:
+    """Whether a payload of *size* bytes can be the one that *record* describes."""
+    return payload_size(record) == size
 
 
 def fits(record: Record, data: bytes) -> bool:

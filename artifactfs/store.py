@@ -12,11 +12,11 @@ from artifactfs.backends.base import Backend
 from artifactfs.drivers import call, iterate, run
 from artifactfs.errors import ArtifactError, InvalidConfig, InvalidRef
 from artifactfs.files import ArtifactReader, ArtifactWriter
-from artifactfs.layout import ScopeId
+from artifactfs.layout import ArtifactId, ScopeId
 from artifactfs.operations import Core, ScopeOperations, StoreOperations, Version
 from artifactfs.protocol.expect import Expected
 from artifactfs.protocol.ops import Lazy, Steps
-from artifactfs.records import Blob, Record
+from artifactfs.records import Record
 from artifactfs.sources import Payload, PieceSource
 
 P = ParamSpec("P")
@@ -97,6 +97,24 @@ def open_core(
         deadline=deadline,
     )
     return Core(backend, read_only=read_only, single_writer=single_writer, max_bytes=max_bytes)
+
+
+def reader_of(
+    artifact: ArtifactId,
+    mode: str,
+    version: Version,
+    mime_type: str | None,
+    metadata: Mapping[str, Any] | None,
+    expect: Expected | None,
+) -> bool:
+    """Whether an artifact is opened to be read (else to be written); refuses what makes no sense together."""
+    if mode not in ("rb", "wb"):
+        raise InvalidRef(f"an artifact is opened with mode 'rb' or 'wb', not {mode!r}", artifact=artifact.label)
+    if mode == "rb" and not (mime_type is None and metadata is None and expect is None):
+        raise InvalidRef("mime_type, metadata and expect are for mode 'wb'", artifact=artifact.label)
+    if mode == "wb" and version is not None:
+        raise InvalidRef("versions never change: leave version out to write a new one", artifact=artifact.label)
+    return mode == "rb"
 
 
 class ArtifactStore:
@@ -199,10 +217,10 @@ class ArtifactStore:
         return f"{type(self).__name__}({self.url!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen, (type(self), *self._made_of)
+        return reopen, (type(self), *self._made_of)
 
 
-def _reopen(kind: type[Any], url: Any, settings: dict[str, Any]) -> Any:
+def reopen(kind: type[Any], url: Any, settings: dict[str, Any]) -> Any:
     return kind(url, **settings)
 
 
@@ -301,22 +319,17 @@ class Scope:
             InvalidRef: another mode, or a version to write to.
         """
         artifact = self._ops.artifact(name)
-        if mode == "rb":
-            if not (mime_type is None and metadata is None and expect is None):
-                raise InvalidRef("mime_type, metadata and expect are for mode 'wb'", artifact=artifact.label)
-            record: Record = self.stat(name, version)
-            size = record.size_bytes if isinstance(record, Blob) else None
-            return ArtifactReader(self._core.backend, artifact, record, size or 0)
-        if mode != "wb":
-            raise InvalidRef(f"an artifact is opened with mode 'rb' or 'wb', not {mode!r}", artifact=artifact.label)
-        if version is not None:
-            raise InvalidRef("versions never change: leave version out to write a new one", artifact=artifact.label)
+        if reader_of(artifact, mode, version, mime_type, metadata, expect):
+            return ArtifactReader(self._core.backend, artifact, self.stat(name, version))
 
-        def save(head: bytes, whole: bool) -> Record | Steps[Record]:
-            steps = self._ops.save(name, head, whole, mime_type, metadata, expect)
-            return run(steps, self._core.backend) if whole else steps
+        def save(head: bytes) -> Record:
+            with telling(self._core):
+                return run(self._ops.save(name, head, True, mime_type, metadata, expect), self._core.backend)
 
-        return ArtifactWriter(save, self._core.backend)
+        def stream(head: bytes) -> Steps[Record]:
+            return self._ops.save(name, head, False, mime_type, metadata, expect)
+
+        return ArtifactWriter(self._core.backend, save, stream)
 
     def __repr__(self) -> str:
         return f"<Scope {self.id.label} of {self.store.url}>"

@@ -1,0 +1,168 @@
+"""Versions as files for code on an event loop: the reader and the writer of `artifactfs.files`, awaited."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Coroutine
+from types import TracebackType
+from typing import Any
+
+from artifactfs.backends.base import WHOLE_LIMIT, Backend
+from artifactfs.drivers import acall, aperform
+from artifactfs.files import BUFFER, Discarded, read_range
+from artifactfs.layout import ArtifactId
+from artifactfs.protocol.ops import Pull, Rewind, Steps
+from artifactfs.records import Record, payload_size
+
+
+class AsyncArtifactReader:
+    """One version as a seekable binary file; what it reads is always of that version, whatever is saved meanwhile.
+
+    Attributes:
+        record: the version's record.
+    """
+
+    def __init__(self, backend: Backend, artifact: ArtifactId, record: Record) -> None:
+        self._backend, self._artifact, self.record = backend, artifact, record
+        self._size = payload_size(record)
+        self._position = 0
+        self._held, self._held_at = b"", 0
+
+    async def read(self, size: int = -1) -> bytes:
+        """At most *size* bytes, fewer only at the end; all that is left where it is negative."""
+        start = self._position
+        end = self._size if size < 0 else min(start + size, self._size)
+        if start >= end:
+            return b""
+        if not (self._held_at <= start and end <= self._held_at + len(self._held)):
+            reach = min(max(end, start + BUFFER), self._size)
+            self._held = await acall(
+                self._backend, lambda: read_range(self._backend, self._artifact, self.record, start, reach)
+            )
+            self._held_at = start
+        data = self._held[start - self._held_at : end - self._held_at]
+        self._position += len(data)
+        return data
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Set the position of the next read; not awaited, for it asks nothing of the store."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}.get(whence)
+        if base is None:
+            raise ValueError(f"whence must be 0, 1 or 2, not {whence}")
+        if base + offset < 0:
+            raise ValueError(f"cannot seek to {base + offset}, before the beginning")
+        self._position = base + offset
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    async def close(self) -> None:
+        self._held = b""
+
+    async def __aenter__(self) -> AsyncArtifactReader:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+
+class AsyncArtifactWriter:
+    """A binary file that becomes a version when it is closed, and nothing at all when it is discarded or forgotten.
+
+    In an ``async with`` block an exception discards.
+
+    Attributes:
+        record: the version's record, once closed.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        save: Callable[[bytes], Coroutine[Any, Any, Record]],
+        stream: Callable[[bytes], Steps[Record]],
+    ) -> None:
+        self._backend, self._save, self._stream = backend, save, stream
+        self._held: list[bytes] = []
+        self._size = 0
+        self._steps: Steps[Record] | None = None
+        self._answered: tuple[Any, ...] = ()
+        self._live = True
+        self.record: Record | None = None
+
+    def tell(self) -> int:
+        return self._size
+
+    async def write(self, data: bytes | bytearray | memoryview) -> int:
+        """Append *data*: any length."""
+        if not self._live:
+            raise ValueError("write to a closed artifact")
+        piece = bytes(data)
+        self._size += len(piece)
+        if self._steps is not None:
+            if piece:
+                await self._go((*self._answered, piece), None)
+            return len(piece)
+        self._held.append(piece)
+        if self._size > WHOLE_LIMIT:
+            self._steps = self._stream(b"".join(self._held))
+            self._held.clear()
+            await self._go(None, None)
+        return len(piece)
+
+    async def close(self) -> None:
+        """Publish. Where a write failed before, there is nothing to publish."""
+        if not self._live:
+            return
+        if self._steps is not None:
+            await self._go((*self._answered, b""), None)
+        else:
+            self._live = False
+            self.record = await self._save(b"".join(self._held))
+        self._live = False
+
+    async def discard(self) -> None:
+        """Close without saving: nothing is published, and what was sent is dropped."""
+        if not self._live:
+            return
+        self._live = False
+        self._held.clear()
+        if self._steps is not None:
+            try:
+                await self._go(None, Discarded())
+            except Discarded:
+                pass
+
+    async def _go(self, answers: tuple[Any, ...] | None, error: BaseException | None) -> None:
+        """Run the protocol until it wants the next piece, or has ended. One that failed is over."""
+        assert self._steps is not None
+        while True:
+            try:
+                batch = self._steps.send(answers) if error is None else self._steps.throw(error)
+            except StopIteration as stop:
+                self.record = stop.value
+                return
+            except BaseException:
+                self._live = False
+                raise
+            answers, error = None, None
+            try:
+                if isinstance(batch[-1], Pull):
+                    self._answered = await aperform(batch[:-1], self._backend, None) if len(batch) > 1 else ()
+                    return
+                if isinstance(batch[0], Rewind):
+                    answers = (False,)
+                else:
+                    answers = await aperform(batch, self._backend, None)
+            except BaseException as raised:  # noqa: BLE001  (the generator cleans up after anything)
+                error = raised
+
+    async def __aenter__(self) -> AsyncArtifactWriter:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            await self.discard()
+        await self.close()

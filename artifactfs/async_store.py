@@ -1,0 +1,235 @@
+"""The store as code on an event loop sees it: the methods of `artifactfs.store`, awaited. The loop is never blocked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Mapping
+from functools import wraps
+from types import TracebackType
+from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, overload
+
+from artifactfs.async_files import AsyncArtifactReader, AsyncArtifactWriter
+from artifactfs.backends.base import Backend
+from artifactfs.drivers import acall, aiterate, arun
+from artifactfs.layout import ScopeId
+from artifactfs.operations import ScopeOperations, StoreOperations, Version
+from artifactfs.protocol.expect import Expected
+from artifactfs.protocol.ops import Lazy, Steps
+from artifactfs.records import Record
+from artifactfs.sources import AsyncPayload, AsyncPieceSource
+from artifactfs.store import open_core, reader_of, reopen, show_return, telling
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Item = TypeVar("Item")
+Ops = TypeVar("Ops", StoreOperations, ScopeOperations)
+File = TypeVar("File", bound="AsyncArtifactReader | AsyncArtifactWriter")
+
+
+def awaited(method: Callable[Concatenate[Ops, P], Steps[T]]) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]:
+    """A method that runs an operation to its end."""
+
+    @wraps(method)
+    async def wrapped(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        with telling(self._core):
+            return await arun(method(self._ops, *args, **kwargs), self._core.backend)
+
+    show_return(wrapped, "{}")
+    return wrapped
+
+
+def lazily(method: Callable[Concatenate[Ops, P], Lazy[Item]]) -> Callable[Concatenate[Any, P], AsyncIterator[Item]]:
+    """A method that runs an operation as far as its items are asked for."""
+
+    @wraps(method)
+    async def wrapped(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[Item]:
+        with telling(self._core):
+            async for item in aiterate(method(self._ops, *args, **kwargs), self._core.backend):
+                yield item
+
+    show_return(wrapped, "AsyncIterator[{}]")
+    return wrapped
+
+
+class AsyncArtifactStore:
+    """`ArtifactStore` with awaited methods; what is lazy there is an asynchronous iterator here.
+
+    One store may be shared by any number of tasks, and by loops one after the other. Its arguments and errors are those
+    of `ArtifactStore`; opening it asks nothing of the store below, and needs no loop.
+    """
+
+    def __init__(
+        self,
+        url: str | os.PathLike[str] | None = None,
+        *,
+        read_only: bool = False,
+        max_bytes: int | None = None,
+        single_writer: bool = False,
+        durability: Literal["fsync", "none"] = "fsync",
+        tries: int = 5,
+        deadline: float = 60.0,
+        **options: Any,
+    ) -> None:
+        settings: dict[str, Any] = {
+            "read_only": read_only,
+            "max_bytes": max_bytes,
+            "single_writer": single_writer,
+            "durability": durability,
+            "tries": tries,
+            "deadline": deadline,
+        }
+        self._core = open_core(url, **settings, options=options)
+        self._made_of = (url, {**settings, **options})
+        self._ops = StoreOperations(self._core)
+
+    @classmethod
+    def from_config(cls, path: str | os.PathLike[str] | None = None) -> AsyncArtifactStore:
+        """As `ArtifactStore.from_config`."""
+        from artifactfs.config import load
+
+        config = load(path)
+        return cls(config.url, **config.options)
+
+    @property
+    def url(self) -> str:
+        """The root, as errors name it."""
+        return self._core.backend.url
+
+    @property
+    def backend(self) -> Backend:
+        """The store below."""
+        return self._core.backend
+
+    def scope(self, app: str, user: str, session: str | None = None) -> AsyncScope:
+        """As `ArtifactStore.scope`; not awaited."""
+        return AsyncScope(self, ScopeId(app, user, session))
+
+    apps = lazily(StoreOperations.apps)
+    users = lazily(StoreOperations.users)
+    sessions = lazily(StoreOperations.sessions)
+    probe = awaited(StoreOperations.probe)
+    compact = awaited(StoreOperations.compact)
+    erase = awaited(StoreOperations.erase)
+
+    async def close(self) -> None:
+        """Give back connections. The store may be used again."""
+        await acall(self._core.backend, self._core.backend.close)
+
+    async def __aenter__(self) -> AsyncArtifactStore:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.url!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return reopen, (type(self), *self._made_of)
+
+
+class AsyncScope:
+    """`Scope` with awaited methods."""
+
+    def __init__(self, store: AsyncArtifactStore, identity: ScopeId) -> None:
+        self.store, self.id = store, identity
+        self._core = store._core
+        self._ops = ScopeOperations(store._core, identity)
+
+    async def save(
+        self,
+        name: str,
+        data: AsyncPayload,
+        *,
+        mime_type: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        expect: Expected | None = None,
+    ) -> Record:
+        """As `Scope.save`; *data* may also be an asynchronous iterable of bytes. What else is read is read in a thread.
+
+        Where the task is cancelled, what it had sent is dropped and nothing is published; a cancellation that comes while
+        the payload is being published waits for the answer first.
+        """
+        source = AsyncPieceSource(data)
+        head, whole = await source.head()
+        with telling(self._core):
+            steps = self._ops.save(name, head, whole, mime_type, metadata, expect)
+            return await arun(steps, self._core.backend, source)
+
+    load = awaited(ScopeOperations.load)
+    stat = awaited(ScopeOperations.stat)
+    versions = awaited(ScopeOperations.versions)
+    names = lazily(ScopeOperations.names)
+    history = lazily(ScopeOperations.history)
+    remove = awaited(ScopeOperations.remove)
+    delete = awaited(ScopeOperations.delete)
+
+    @overload
+    def open(self, name: str, mode: Literal["rb"] = "rb", version: Version = None) -> Opening[AsyncArtifactReader]: ...
+
+    @overload
+    def open(
+        self,
+        name: str,
+        mode: Literal["wb"],
+        *,
+        mime_type: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        expect: Expected | None = None,
+    ) -> Opening[AsyncArtifactWriter]: ...
+
+    def open(
+        self,
+        name: str,
+        mode: Literal["rb", "wb"] = "rb",
+        version: Version = None,
+        *,
+        mime_type: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        expect: Expected | None = None,
+    ) -> Opening[AsyncArtifactReader] | Opening[AsyncArtifactWriter]:
+        """As `Scope.open`: ``async with scope.open(…) as file``, or ``file = await scope.open(…)`` and close it."""
+        artifact = self._ops.artifact(name)
+        if reader_of(artifact, mode, version, mime_type, metadata, expect):
+
+            async def read() -> AsyncArtifactReader:
+                return AsyncArtifactReader(self._core.backend, artifact, await self.stat(name, version))
+
+            return Opening(read)
+
+        async def save(head: bytes) -> Record:
+            with telling(self._core):
+                steps = self._ops.save(name, head, True, mime_type, metadata, expect)
+                return await arun(steps, self._core.backend)
+
+        def stream(head: bytes) -> Steps[Record]:
+            return self._ops.save(name, head, False, mime_type, metadata, expect)
+
+        async def write() -> AsyncArtifactWriter:
+            return AsyncArtifactWriter(self._core.backend, save, stream)
+
+        return Opening(write)
+
+    def __repr__(self) -> str:
+        return f"<AsyncScope {self.id.label} of {self.store.url}>"
+
+
+class Opening(Generic[File]):
+    """A file that is about to be opened: to be entered, or awaited."""
+
+    def __init__(self, make: Callable[[], Coroutine[Any, Any, File]]) -> None:
+        self._make = make
+        self._file: File | None = None
+
+    def __await__(self) -> Generator[Any, None, File]:
+        return self._make().__await__()
+
+    async def __aenter__(self) -> File:
+        self._file = await self._make()
+        return self._file
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._file is not None
+        await self._file.__aexit__(kind, error, trace)
