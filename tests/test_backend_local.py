@@ -16,7 +16,7 @@ import pytest
 
 from artifactfs.backends.base import Page
 from artifactfs.backends.local import LocalBackend
-from artifactfs.errors import AccessDenied, BackendError, InvalidConfig, InvalidName, UnsafeBackend
+from artifactfs.errors import AccessDenied, BackendError, BackendUnavailable, InvalidConfig, InvalidName, UnsafeBackend
 from artifactfs.testing.backend import BINARY, BackendConformance, _all, _make, _run, _together
 
 
@@ -181,6 +181,34 @@ def test_without_durability_nothing_is_synced(backend: LocalBackend, monkeypatch
     _run(backend, _run(backend, backend.upload("a/b/y", BINARY)).commit())
     _run(backend, backend.delete(["a/b/x"]))
     assert calls.take() == (0, 0)
+
+
+def test_a_write_that_is_there_but_not_confirmed_says_that_it_landed(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = LocalBackend(root)
+    _make(backend, ["a/there"])
+    stat = _run(backend, backend.stat("a/there"))
+    assert stat is not None
+    upload = _run(backend, backend.upload("a/uploaded", BINARY))
+    real = os.fsync
+
+    def fsync(fd: int) -> None:
+        if modes.S_ISDIR(os.fstat(fd).st_mode):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        real(fd)
+
+    monkeypatch.setattr("artifactfs.backends.local.os.fsync", fsync)
+    for coro in (
+        backend.create("a/created", b"", BINARY),
+        upload.commit(),
+        backend.put("a/put", b"", BINARY),
+        backend.replace("a/there", b"", BINARY, stat.tag),
+    ):
+        with pytest.raises(BackendUnavailable, match="would not confirm it") as caught:
+            _run(backend, coro)
+        assert caught.value.landed
+    assert on_disk(root) == ["a", "a/created", "a/put", "a/there", "a/uploaded"]
 
 
 # a disk that cannot, or will not

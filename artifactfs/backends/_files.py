@@ -151,9 +151,16 @@ def walk(path: str, prefix: str, after: str) -> Iterator[tuple[str, os.DirEntry[
 
 def holds_a_file(path: str) -> bool:
     """Whether any visible file lies below; a folder of a crashed or running write holds none."""
-    for item in scan(path):
-        if item.name[0] != "." and (
-            item.is_file(follow_symlinks=False) or (item.is_dir(follow_symlinks=False) and holds_a_file(item.path))
-        ):
-            return True
-    return False
+    folders = []
+    try:
+        with os.scandir(path) as items:
+            for item in items:
+                if item.name[0] != ".":
+                    if item.is_file(follow_symlinks=False):
+                        return True
+                    if item.is_dir(follow_symlinks=False):
+                        folders.append(item.path)
+    except OSError as error:
+        if error.errno not in ABSENT:
+            raise
+    return any(map(holds_a_file, folders))

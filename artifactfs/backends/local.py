@@ -17,7 +17,15 @@ from typing import Literal, NoReturn
 
 from artifactfs.backends import _files as files
 from artifactfs.backends.base import Abilities, Entry, Got, Page, Placement, Stat, Unfinished, Written
-from artifactfs.errors import AccessDenied, ArtifactError, BackendError, InvalidConfig, InvalidName, UnsafeBackend
+from artifactfs.errors import (
+    AccessDenied,
+    ArtifactError,
+    BackendError,
+    BackendUnavailable,
+    InvalidConfig,
+    InvalidName,
+    UnsafeBackend,
+)
 
 Durability = Literal["fsync", "none"]
 
@@ -84,10 +92,10 @@ class LocalBackend:
             except BaseException:
                 self._drop(temporary)
                 raise
-            files.unlink(temporary)
             if not done:
+                files.unlink(temporary)
                 return self._exists(final, key)
-            self._sync_folder(folder)
+            self._settle(key, folder, temporary)
         except OSError as error:
             self._fail(error, key)
         return Written(True, tag=files.digest(data))
@@ -113,7 +121,7 @@ class LocalBackend:
             except BaseException:
                 self._drop(temporary)
                 raise
-            self._sync_folder(folder)
+            self._settle(key, folder)
         except OSError as error:
             self._fail(error, key)
         return Written(True, tag=files.digest(data))
@@ -136,7 +144,7 @@ class LocalBackend:
             if not done:
                 self._drop(temporary)
                 return Written(False)
-            self._sync_folder(folder)
+            self._settle(key, folder)
         except OSError as error:
             self._fail(error, key)
         return Written(True, tag=files.digest(data))
@@ -310,6 +318,20 @@ class LocalBackend:
             raise
         return path
 
+    def _settle(self, key: str, folder: str, temporary: str = "") -> None:
+        """Finish a write that everybody sees already. Where that fails the caller must not take it for undone."""
+        try:
+            if temporary:
+                files.unlink(temporary)
+            self._sync_folder(folder)
+        except OSError as error:
+            raise BackendUnavailable(
+                f"{key!r} in {self.url} is written, but the disk would not confirm it ({error.strerror}); "
+                "check the disk, then whether it is there",
+                store=self.url,
+                landed=True,
+            ) from error
+
     def _drop(self, temporary: str) -> None:
         """Remove a temporary file, and the folders that are empty without it."""
         files.unlink(temporary)
@@ -432,9 +454,8 @@ class LocalUpload:
                 raise self._ended() from error
             if not done:
                 return backend._exists(self._final, self._key)
-            files.unlink(self._temporary)
             self._close()
-            backend._sync_folder(os.path.dirname(self._final))
+            backend._settle(self._key, os.path.dirname(self._final), self._temporary)
         except OSError as error:
             backend._fail(error, self._key)
         return Written(True)
