@@ -446,6 +446,12 @@ def test_a_url_that_names_no_bucket_is_refused(url: str) -> None:
         GCSBackend(url, options={})
 
 
+def test_an_option_that_gcsfs_would_pass_over_is_refused(google: Google) -> None:
+    backend = GCSBackend("gs://bucket/p", options={"endpoint": google.url, "token": "anon"})
+    with pytest.raises(InvalidConfig, match=r"gcsfs has no such option: endpoint$"):
+        run(backend.get("x"))
+
+
 def test_a_missing_bucket_is_named_by_every_operation(google: Google) -> None:
     backend = a_backend(google, "gs://no-such-bucket/p")
     for operation in (
@@ -602,6 +608,16 @@ def test_credentials_that_are_not_renewed_any_more_are_an_error_that_shows_none(
         run(backend.create("x", b"x", TEXT))
     shown = f"{caught.value!r} {caught.value.__dict__} {backend!r} {backend._wire!r}"
     assert "PRIVATE KEY" not in shown and "secret-token" not in shown
+    run(backend.close())
+
+
+def test_many_requests_share_one_renewal(google: Google, account: dict[str, str]) -> None:
+    backend, given = a_backend(google, options={"token": account}), google.tokens_given
+    run(_gather([backend.put(str(n), b"x", TEXT) for n in range(16)]))
+    assert google.tokens_given == given + 1
+    google.token = "revoked the old ones"
+    run(_gather([backend.get(str(n)) for n in range(16)]))
+    assert google.tokens_given == given + 2
     run(backend.close())
 
 

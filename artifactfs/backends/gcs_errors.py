@@ -61,10 +61,7 @@ def transient(error: BaseException) -> bool:
         return False
     if isinstance(error, aiohttp.ClientError | TimeoutError | ConnectionError):
         return True
-    # google.auth's own errors, bare or within gcsfs's
-    return type(error).__name__ == "TransportError" or any(
-        getattr(each, "retryable", False) for each in (error, error.__cause__)
-    )
+    return bool(getattr(error, "retryable", False)) or type(error).__name__ == "TransportError"  # of google.auth
 
 
 def unsent(error: BaseException) -> bool:
@@ -141,10 +138,10 @@ def _unanswered(error: BaseException, what: str, store: str, endpoint: str, land
         return InvalidConfig(f"{what}{endpoint!r} is no URL; correct endpoint_url", store=store)
     elif isinstance(error, aiohttp.ClientError | OSError) or transient(error):
         advice = f"the connection to {endpoint} broke ({kind}); try again"
-    elif type(error).__module__.partition(".")[0] not in {"google", "gcsfs"}:
-        return BackendError(f"{what}the request could not be made ({kind})", store=store)
-    else:
+    elif type(error).__module__.startswith("google.auth."):
         return AccessDenied(f"{what}the credentials could not be renewed ({kind}); {SIGN_IN}", store=store)
+    else:
+        return BackendError(f"{what}the request could not be made ({kind})", store=store)
     return BackendUnavailable(what + advice, store=store, landed=landed)
 
 
@@ -160,9 +157,5 @@ def refuse_options(error: Exception, store: str, token: object) -> NoReturn:
     if isinstance(error, OSError) and ("Connection" in type(error).__name__ or "Timeout" in type(error).__name__):
         raise BackendUnavailable(
             f"{store}: no credentials, Google could not be reached; try again", store=store
-        ) from cause
-    if isinstance(error, TypeError):
-        raise InvalidConfig(
-            f"{store}: gcsfs does not take these options ({type(error).__name__})", store=store
         ) from cause
     raise AccessDenied(f"{store}: no usable credentials ({type(error).__name__}); {SIGN_IN}", store=store) from cause

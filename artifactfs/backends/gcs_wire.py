@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import io
 import json
 import os
 import secrets
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
@@ -23,11 +24,13 @@ from yarl import URL
 
 from artifactfs.backends.gcs_errors import Refused, explain, no_bucket, refuse_options, transient
 from artifactfs.backends.retry import GaveUp, retrying
-from artifactfs.errors import ArtifactError, BackendError
+from artifactfs.errors import ArtifactError, BackendError, InvalidConfig
 
 CONNECT_SECONDS = 10.0
 
-_RENEW_BEFORE = timedelta(seconds=360)  # gcsfs renews, blocking, 300 s before the end; so we are always earlier
+_RENEW_BEFORE = timedelta(seconds=300)
+
+_FSSPECS_OPTIONS = {"use_listings_cache", "listings_expiry_time", "max_paths", "skip_instance_cache", "batch_size"}
 
 _of_other_processes: list[object] = []  # kept for ever: closing them here would write into the parent's connections
 
@@ -54,6 +57,31 @@ def is_google(endpoint: str) -> bool:
     return endpoint.startswith("https://") and host.endswith(".googleapis.com")
 
 
+class _Connection:
+    """gcsfs's instance and its session, of one process and loop."""
+
+    def __init__(self, filesystem: Any, session: aiohttp.ClientSession) -> None:
+        self.filesystem = filesystem
+        self.session = session
+        self._renewing = asyncio.Lock()
+
+    async def authorized(self, headers: Mapping[str, str]) -> dict[str, str]:
+        """*headers*, and those that carry the credentials, which are renewed in time and off the loop."""
+        made = {"User-Agent": "artifactfs", **headers}
+        credentials = self.filesystem.credentials.credentials
+        if credentials is not None:
+            await self.renew(lambda: not _lasts(credentials))
+            credentials.apply(made)
+        return made
+
+    async def renew(self, needed: Callable[[], bool]) -> None:
+        """Renew the credentials, once for all that wait for it."""
+        if needed():
+            async with self._renewing:
+                if needed():
+                    await asyncio.to_thread(_renew, self.filesystem.credentials.credentials)
+
+
 class Wire:
     """Sends requests to one bucket, from any process: after a fork, or on another loop, it connects anew.
 
@@ -63,12 +91,13 @@ class Wire:
     def __init__(self, url: str, bucket: str, options: Mapping[str, Any], tries: int, deadline: float) -> None:
         self.url = url
         self.bucket = bucket
+        self._asked = frozenset(options)
         # fsspec gives its configuration to every instance: it may name another endpoint.
         self.options = {**conf.get("gcs", {}), **conf.get("gs", {}), **options}
         self.endpoint = endpoint_of(self.options)
         self.tries = tries
         self.deadline = deadline
-        self._opened: tuple[int, asyncio.AbstractEventLoop, asyncio.Task[Any]] | None = None
+        self._opened: tuple[int, asyncio.AbstractEventLoop, asyncio.Task[_Connection]] | None = None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.url!r})"
@@ -100,13 +129,10 @@ class Wire:
         try:
             yield
         except (LookupError, ValueError, TypeError) as error:
-            raise self._strange() from error
-
-    def _strange(self) -> BackendError:
-        return BackendError(
-            f"{self.url}: {self.endpoint} does not answer as Google Cloud Storage does; check endpoint_url",
-            store=self.url,
-        )
+            raise BackendError(
+                f"{self.url}: {self.endpoint} does not answer as Google Cloud Storage does; check endpoint_url",
+                store=self.url,
+            ) from error
 
     async def request(
         self,
@@ -159,29 +185,28 @@ class Wire:
         Raises:
             Exception: of aiohttp, google.auth or the operating system, as it is.
         """
-        filesystem, session = await self._connected()
-        answer = await self._send(filesystem, session, method, target, params, headers, body)
-        credentials = filesystem.credentials.credentials
-        if answer.status == 401 and credentials is not None and (body is None or isinstance(body, bytes)):
+        connection = await self._connected()
+        made = await connection.authorized(headers or {})
+        credentials = connection.filesystem.credentials.credentials
+        token = getattr(credentials, "token", None)
+        answer = await self._send(connection, method, target, params, made, body)
+        if answer.status == 401 and token is not None and (body is None or isinstance(body, bytes)):
             # Ended before its time, or this clock is wrong. A 401 had no effect, so it does not count as sent.
-            if not await asyncio.to_thread(_renew, credentials):
-                return answer
-            answer = await self._send(filesystem, session, method, target, params, headers, body)
+            await connection.renew(lambda: credentials.token == token)
+            made = await connection.authorized(headers or {})
+            answer = await self._send(connection, method, target, params, made, body)
         return answer
 
     async def _send(
         self,
-        filesystem: Any,
-        session: aiohttp.ClientSession,
+        connection: _Connection,
         method: str,
         target: str,
         params: Mapping[str, str] | None,
-        headers: Mapping[str, str] | None,
+        headers: Mapping[str, str],
         body: Any,
     ) -> Answer:
-        credentials = filesystem.credentials.credentials
-        if credentials is not None and not _lasts(credentials):
-            await asyncio.to_thread(filesystem.credentials.maybe_refresh)
+        filesystem = connection.filesystem
         if target.startswith("/"):
             # Encoded by us and not again by the HTTP library: keys hold percent signs.
             url = f"{filesystem._location.rstrip('/')}{target}"
@@ -190,10 +215,10 @@ class Wire:
         timeout = filesystem.requests_timeout or aiohttp.ClientTimeout(
             total=None, sock_connect=CONNECT_SECONDS, sock_read=self.deadline
         )
-        async with session.request(
+        async with connection.session.request(
             method,
             URL(target, encoded=True),
-            headers=filesystem._get_headers(dict(headers or {})),
+            headers=headers,
             data=io.BytesIO(body) if body and isinstance(body, bytes) else body,
             allow_redirects=False,  # 308 means "go on" here
             timeout=timeout,
@@ -202,31 +227,57 @@ class Wire:
 
     async def filesystem(self) -> Any:
         """gcsfs's instance, of this process and loop."""
-        return (await self._connected())[0]
+        return (await self._connected()).filesystem
 
-    async def _connected(self) -> tuple[Any, aiohttp.ClientSession]:
+    async def _connected(self) -> _Connection:
         process, loop = os.getpid(), asyncio.get_running_loop()
         if self._opened is None or self._opened[0] != process or self._opened[1] is not loop:
             _of_other_processes.extend([self._opened] if self._opened else [])
             self._opened = process, loop, loop.create_task(self._connect())
         connecting = self._opened[2]
         try:
-            connection: tuple[Any, aiohttp.ClientSession] = await asyncio.shield(connecting)
+            return await asyncio.shield(connecting)
         except Exception:
             if self._opened is not None and self._opened[2] is connecting:
                 self._opened = None  # the next request tries again
             raise
-        return connection
 
-    async def _connect(self) -> tuple[Any, aiohttp.ClientSession]:
+    async def _connect(self) -> _Connection:
         try:
-            filesystem = await asyncio.to_thread(_new_filesystem, self.options, self.endpoint)
+            filesystem = await asyncio.to_thread(self._new_filesystem)
+        except ArtifactError:
+            raise
         except Exception as error:  # noqa: BLE001 - gcsfs lets the errors of five libraries through
             refuse_options(error, self.url, self.options.get("token"))
         session: aiohttp.ClientSession = await filesystem._set_session()
         if hasattr(session, "_retry_connection"):
             session._retry_connection = False  # else PUT and DELETE may be sent twice without our knowing
-        return filesystem, session
+        return _Connection(filesystem, session)
+
+    def _new_filesystem(self) -> Any:
+        """gcsfs's instance, with no cache of listings and of instances. Blocks: it may ask Google for credentials.
+
+        Without a token a plain ``http://`` endpoint (an emulator) is used anonymously: credentials are neither looked for
+        nor sent unencrypted. GOOGLE_APPLICATION_CREDENTIALS, where set, must work: gcsfs would fall back to anonymous.
+
+        Raises:
+            InvalidConfig: gcsfs does not know an option, and would pass it over.
+        """
+        given = {name: value for name, value in self.options.items() if value is not None}
+        if not is_google(self.endpoint):
+            given["endpoint_url"] = self.endpoint
+            # Read when gcsfs is imported: its look at each bucket's kind over gRPC stalls against emulators.
+            os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+        from gcsfs.core import GCSFileSystem
+
+        if unknown := self._asked - set(inspect.signature(GCSFileSystem.__init__).parameters) - _FSSPECS_OPTIONS:
+            raise InvalidConfig(f"{self.url}: gcsfs has no such option: {', '.join(sorted(unknown))}", store=self.url)
+        if "token" not in given and self.endpoint.startswith("http://"):
+            given["token"] = "anon"
+        elif "token" not in given and os.environ.get("GOOGLE_APPLICATION_CREDENTIALS"):
+            given["token"] = "google_default"
+        given |= {"asynchronous": True, "skip_instance_cache": True, "use_listings_cache": False}
+        return GCSFileSystem(**given)
 
     async def close(self) -> None:
         """Close the connections of this process and loop."""
@@ -238,7 +289,7 @@ class Wire:
             return
         await asyncio.wait([opened[2]])
         if opened[2].exception() is None:
-            await opened[2].result()[1].close()
+            await opened[2].result().session.close()
 
 
 def check(answer: Answer, good: Collection[int]) -> Answer:
@@ -267,27 +318,6 @@ def multipart(resource: bytes, content_type: str, data: bytes) -> tuple[str, byt
     return boundary, b"".join([head, data, f"\r\n--{boundary}--\r\n".encode()])
 
 
-def _new_filesystem(options: Mapping[str, Any], endpoint: str) -> Any:
-    """gcsfs's instance, with no cache of listings and of instances. Blocks: it may ask Google for credentials.
-
-    Without a token a plain ``http://`` endpoint (an emulator) is used anonymously: credentials are neither looked for
-    nor sent unencrypted. GOOGLE_APPLICATION_CREDENTIALS, where set, must work: gcsfs would fall back to anonymous.
-    """
-    given = {name: value for name, value in options.items() if value is not None}
-    if not is_google(endpoint):
-        given["endpoint_url"] = endpoint
-        # Read when gcsfs is imported: its look at each bucket's kind over gRPC stalls against emulators.
-        os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
-    from gcsfs.core import GCSFileSystem
-
-    if "token" not in given and endpoint.startswith("http://"):
-        given["token"] = "anon"
-    elif "token" not in given and os.environ.get("GOOGLE_APPLICATION_CREDENTIALS"):
-        given["token"] = "google_default"
-    given |= {"asynchronous": True, "skip_instance_cache": True, "use_listings_cache": False}
-    return GCSFileSystem(**given)
-
-
 def _lasts(credentials: Any) -> bool:
     expiry = credentials.expiry
     return bool(credentials.valid) and (
@@ -295,8 +325,12 @@ def _lasts(credentials: Any) -> bool:
     )
 
 
-def _renew(credentials: Any) -> bool:
-    """Whether *credentials* could be renewed. Blocks."""
+def _renew(credentials: Any) -> None:
+    """Renew *credentials*, if they can be or have to be. Blocks.
+
+    Raises:
+        google.auth.exceptions.GoogleAuthError: they cannot be renewed, and are of no use any more.
+    """
     import requests
     from google.auth.exceptions import GoogleAuthError
     from google.auth.transport.requests import Request
@@ -304,6 +338,6 @@ def _renew(credentials: Any) -> bool:
     try:
         with requests.Session() as session:
             credentials.refresh(Request(session))
-    except (GoogleAuthError, OSError):
-        return False
-    return True
+    except GoogleAuthError:
+        if not credentials.valid:
+            raise
