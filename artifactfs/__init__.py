@@ -6,8 +6,8 @@ Public names are loaded when they are first used (PEP 562), so that ``import art
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # as type checkers know it; typing itself would double what the import costs
 if TYPE_CHECKING:
     from artifactfs.async_store import AsyncArtifactStore as AsyncArtifactStore
     from artifactfs.async_store import AsyncScope as AsyncScope

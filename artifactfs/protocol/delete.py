@@ -52,17 +52,23 @@ def delete_all(env: Env, artifact: ArtifactId) -> Steps[None]:
 
 
 def _delete(env: Env, artifact: ArtifactId, number: int) -> Steps[bool]:
-    """Tombstone and remove one version; False where there is none."""
+    """Tombstone and remove one version; False where there is none.
+
+    A tombstone that is met after an attempt of ours may be our own, whose answer was lost: the version was there, and
+    is gone by now.
+    """
+    tried = False
     while True:
         seen = yield from is_deletable(artifact, number)
         if isinstance(seen, Found):
             got = Got(seen.raw, len(seen.raw), 0.0, seen.tag) if seen.raw else None
             if (yield from bury(env, artifact, number, got, "deleted")) is None:
+                tried = True
                 continue
         elif seen != "deleted":
             return False
         yield (Delete((artifact.payload(number),)),)
-        return isinstance(seen, Found)
+        return tried or isinstance(seen, Found)
 
 
 def is_deletable(artifact: ArtifactId, number: int) -> Steps[Found | str]:

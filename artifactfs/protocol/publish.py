@@ -40,7 +40,7 @@ def publish(env: Env, artifact: ArtifactId, claim: Claim, data: bytes, content_t
         (got,) = yield (Get(artifact.payload(claim.number)),)
         return got is not None and got.data == data
 
-    return (yield from _until_settled(artifact, claim, send, is_ours))
+    return (yield from _until_settled(artifact, claim, send, is_ours, resend=True))
 
 
 def publish_upload(env: Env, artifact: ArtifactId, claim: Claim, upload: Upload, size: int, sha256: str) -> Steps[bool]:
@@ -50,16 +50,6 @@ def publish_upload(env: Env, artifact: ArtifactId, claim: Claim, upload: Upload,
         check_age(env, artifact, claim)
         written: Written
         (written,) = yield (Commit(upload),)
-        if written.done:
-            return written
-        (there,) = yield (StatOf(artifact.payload(claim.number)),)
-        if there is None:
-            raise BackendUnavailable(
-                f"the upload of version {claim.number} of {artifact.label!r} is gone from the store, and so is what it "
-                "may have published; whether it was saved is not known: look at its versions, then save again",
-                artifact=artifact.label,
-                landed=True,
-            )
         return written
 
     def is_ours(found: int) -> Steps[bool]:
@@ -67,7 +57,7 @@ def publish_upload(env: Env, artifact: ArtifactId, claim: Claim, upload: Upload,
             return False
         return (yield from _digest(artifact.payload(claim.number), size)) == sha256
 
-    return (yield from _until_settled(artifact, claim, send, is_ours))
+    return (yield from _until_settled(artifact, claim, send, is_ours, resend=False))
 
 
 def check_age(env: Env, artifact: ArtifactId, claim: Claim) -> None:
@@ -82,9 +72,17 @@ def check_age(env: Env, artifact: ArtifactId, claim: Claim) -> None:
 
 
 def _until_settled(
-    artifact: ArtifactId, claim: Claim, send: Callable[[], Steps[Written]], is_ours: Callable[[int], Steps[bool]]
+    artifact: ArtifactId,
+    claim: Claim,
+    send: Callable[[], Steps[Written]],
+    is_ours: Callable[[int], Steps[bool]],
+    *,
+    resend: bool,
 ) -> Steps[bool]:
-    """Send until the outcome is known: True where our bytes are, or were, the version; False where a fence is there."""
+    """Send until the outcome is known: True where our bytes are, or were, the version; False where a fence is there.
+
+    Where the payload has gone again it is sent once more if *resend*; an upload cannot be, so its record has the answer.
+    """
     sent = 0
     while True:
         written = yield from send()
@@ -94,12 +92,29 @@ def _until_settled(
         there: Stat | None
         (there,) = yield (StatOf(artifact.payload(claim.number)),)
         if there is None:
-            continue
+            if resend:
+                continue
+            return (yield from _what_became(artifact, claim))
         if (yield from is_ours(there.size)):
             return not _was_fenced((yield from _sweep(artifact, claim.number)))
         state = yield from _look_at_other(artifact, claim)
         if state is not None:
             return state
+
+
+def _what_became(artifact: ArtifactId, claim: Claim) -> Steps[bool]:
+    """The outcome of a completed upload whose payload is not there any more."""
+    got: Got | None
+    (got,) = yield (Get(artifact.record(claim.number)),)
+    record = None if got is None else decode(got.data)
+    if isinstance(record, Tombstone):
+        return record.reason == "deleted"
+    raise BackendUnavailable(
+        f"the upload of version {claim.number} of {artifact.label!r} is gone from the store, and so is what it may have "
+        "published; whether it was saved is not known: look at its versions, then save again",
+        artifact=artifact.label,
+        landed=True,
+    )
 
 
 def _look_at_other(artifact: ArtifactId, claim: Claim) -> Steps[bool | None]:
