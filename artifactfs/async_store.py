@@ -42,13 +42,17 @@ def lazily(method: Callable[Concatenate[Ops, P], Lazy[Item]]) -> Callable[Concat
     """A method that runs an operation as far as its items are asked for."""
 
     @wraps(method)
-    async def wrapped(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[Item]:
-        with telling(self._core):
-            async for item in aiterate(method(self._ops, *args, **kwargs), self._core.backend):
-                yield item
+    def wrapped(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[Item]:
+        return _items(self._core, method(self._ops, *args, **kwargs))
 
     show_return(wrapped, "AsyncIterator[{}]")
     return wrapped
+
+
+async def _items(core: Core, steps: Lazy[Item]) -> AsyncIterator[Item]:
+    with telling(core):
+        async for item in aiterate(steps, core.backend):
+            yield item
 
 
 class AsyncArtifactStore:

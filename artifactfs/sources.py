@@ -48,6 +48,11 @@ class PieceSource:
         self._open = _opener(data)
         self._pieces: Iterator[bytes] | None = None
 
+    @property
+    def in_memory(self) -> bool:
+        """Whether no piece has to be waited for."""
+        return self._held is not None
+
     def head(self) -> tuple[bytes, bool]:
         """The beginning, and whether that is all. At most `WHOLE_LIMIT` bytes are all."""
         if self._held is not None and len(self._held) <= WHOLE_LIMIT:
@@ -92,7 +97,7 @@ class AsyncPieceSource:
 
     async def head(self) -> tuple[bytes, bool]:
         if self._inner is not None:
-            return await asyncio.to_thread(self._inner.head)
+            return self._inner.head() if self._inner.in_memory else await asyncio.to_thread(self._inner.head)
         held: list[bytes] = []
         size = 0
         while size <= WHOLE_LIMIT:
@@ -105,7 +110,7 @@ class AsyncPieceSource:
 
     async def pull(self) -> bytes:
         if self._inner is not None:
-            return await asyncio.to_thread(self._inner.pull)
+            return self._inner.pull() if self._inner.in_memory else await asyncio.to_thread(self._inner.pull)
         assert self._stream is not None
         async for piece in self._stream:
             data = _checked(piece)

@@ -42,11 +42,15 @@ def lazily(method: Callable[Concatenate[Ops, P], Lazy[Item]]) -> Callable[Concat
 
     @wraps(method)
     def wrapped(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[Item]:
-        with telling(self._core):
-            yield from iterate(method(self._ops, *args, **kwargs), self._core.backend)
+        return _items(self._core, method(self._ops, *args, **kwargs))
 
     show_return(wrapped, "Iterator[{}]")
     return wrapped
+
+
+def _items(core: Core, steps: Lazy[Item]) -> Iterator[Item]:
+    with telling(core):
+        yield from iterate(steps, core.backend)
 
 
 def show_return(wrapped: Callable[..., Any], what: str) -> None:

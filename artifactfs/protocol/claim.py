@@ -11,10 +11,11 @@ from datetime import datetime
 from typing import Any
 
 from artifactfs.backends.base import Got, Written
-from artifactfs.errors import IntegrityError, UnsupportedFormat
+from artifactfs.errors import ArtifactError, IntegrityError, UnsupportedFormat
 from artifactfs.layout import ArtifactId
 from artifactfs.protocol.env import Clocked, Env
 from artifactfs.protocol.listing import View, look
+from artifactfs.protocol.marks import mark_hidden
 from artifactfs.protocol.ops import Create, Get, Put, Replace, Steps
 from artifactfs.records import (
     CONTENT_TYPE,
@@ -102,10 +103,18 @@ def try_claim(env: Env, artifact: ArtifactId, draft: Draft, number: int, seen: S
     record = draft.record(artifact, number, env.stamp(seen.floor))
     key = artifact.record(number)
     written: Written
-    (written,) = yield (Create(key, encode(record), CONTENT_TYPE),)
+    got: Got | None
+    try:
+        (written,) = yield (Create(key, encode(record), CONTENT_TYPE),)
+    except (ArtifactError, GeneratorExit):
+        raise
+    except BaseException:  # an interrupt or a cancellation: the claim may stand, and its answer went unseen
+        (got,) = yield (Get(key),)
+        if got is not None and _is_ours(got.data, draft.write_id):
+            yield from abandon(env, artifact, Claim(number, record, got.tag, began, seen))
+        raise
     if written.done:
         return Claim(number, record, written.tag, began, seen)
-    got: Got | None
     (got,) = yield (Get(key),)
     if got is None or not _is_ours(got.data, draft.write_id):
         return None
@@ -124,6 +133,20 @@ def claim_next(env: Env, artifact: ArtifactId, draft: Draft, number: int, seen: 
         if lost % CONFLICTS_BEFORE_LISTING == 0:
             view = yield from look(artifact)
             number, seen = max(number, view.top + 1), Seen.in_view(view)
+
+
+def abandon(env: Env, artifact: ArtifactId, claim: Claim) -> Steps[None]:
+    """Give up a claim that was surely never published: its number is tombstoned at once, not left to be fenced.
+
+    The name gets a mark first, for it may have no other version to show. What fails here is left as it is: the claim
+    grows stale, and is settled by whoever meets it.
+    """
+    stone = tombstone(artifact.name, claim.number, claim.record.write_id, "fenced", env.stamp(claim.seen.floor))
+    try:
+        yield from mark_hidden(artifact, claim.number)
+        yield from rewrite_record(env, artifact, claim.number, encode(stone), claim.tag)
+    except ArtifactError:
+        pass
 
 
 def bury(env: Env, artifact: ArtifactId, number: int, got: Got | None, reason: Reason) -> Steps[Tombstone | None]:

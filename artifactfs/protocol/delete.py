@@ -12,9 +12,9 @@ from artifactfs.layout import ArtifactId
 from artifactfs.protocol.claim import bury
 from artifactfs.protocol.env import Env
 from artifactfs.protocol.listing import View, look, look_all
+from artifactfs.protocol.marks import mark_hidden
 from artifactfs.protocol.ops import Delete, Steps, together
 from artifactfs.protocol.read import AT_ONCE, Found, confirm, fetch
-from artifactfs.protocol.save import mark_hidden
 
 
 def delete_version(env: Env, artifact: ArtifactId, number: int) -> Steps[None]:

@@ -10,8 +10,7 @@ from typing import Literal, NoReturn
 
 from artifactfs.errors import Conflict
 from artifactfs.layout import ArtifactId
-from artifactfs.protocol.abandon import abandon
-from artifactfs.protocol.claim import Claim, Draft, Seen, try_claim
+from artifactfs.protocol.claim import Claim, Draft, Seen, abandon, try_claim
 from artifactfs.protocol.env import Env
 from artifactfs.protocol.fence import settle
 from artifactfs.protocol.listing import View, look, look_all

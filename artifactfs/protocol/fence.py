@@ -10,10 +10,9 @@ from artifactfs.backends.base import WHOLE_LIMIT, Got, Written
 from artifactfs.layout import ArtifactId
 from artifactfs.protocol.claim import bury
 from artifactfs.protocol.env import Env
-from artifactfs.protocol.ops import Create, Get, Now, Put, Steps
+from artifactfs.protocol.marks import EMPTY_TYPE, mark_hidden
+from artifactfs.protocol.ops import Create, Get, Now, Steps
 from artifactfs.records import FENCE_SIZE, Blob, Record, Tombstone, decode, fits, is_fence
-
-FENCE_TYPE = "application/octet-stream"
 
 
 def fence(env: Env, artifact: ArtifactId, number: int, mark: int | None) -> Steps[bool]:
@@ -22,9 +21,9 @@ def fence(env: Env, artifact: ArtifactId, number: int, mark: int | None) -> Step
     *mark* is the newest number where no payload of the artifact was seen, so that its name can be hidden; else None.
     """
     if mark is not None:
-        yield (Put(artifact.mark(mark), b"", FENCE_TYPE),)
+        yield from mark_hidden(artifact, mark)
     written: Written
-    (written,) = yield (Create(artifact.payload(number), env.fence(), FENCE_TYPE),)
+    (written,) = yield (Create(artifact.payload(number), env.fence(), EMPTY_TYPE),)
     if not written.done and not (yield from _is_fenced(artifact, number)):
         return False
     while True:

@@ -17,12 +17,11 @@ from artifactfs.protocol.claim import Claim, Draft, Seen, claim_next
 from artifactfs.protocol.env import Env
 from artifactfs.protocol.expect import Expected, claim_after
 from artifactfs.protocol.listing import look
+from artifactfs.protocol.marks import EMPTY_TYPE, mark_hidden
 from artifactfs.protocol.ops import Delete, Op, Put, Steps
 from artifactfs.protocol.publish import publish
 from artifactfs.protocol.read import newest
 from artifactfs.records import Record, Removed
-
-EMPTY_TYPE = "application/octet-stream"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +92,6 @@ def remove(env: Env, artifact: ArtifactId) -> Steps[Record]:
         if (yield from publish(env, artifact, claim, b"", EMPTY_TYPE)):
             return claim.record
         number = claim.number + 1
-
-
-def mark_hidden(artifact: ArtifactId, number: int) -> Steps[None]:
-    """Tell names listings to look inside from now on."""
-    yield (Put(artifact.mark(number), b"", EMPTY_TYPE),)
 
 
 def tidy(artifact: ArtifactId, claim: Claim) -> Steps[None]:

@@ -13,8 +13,7 @@ from typing import Any
 from artifactfs.backends.base import Got, Upload, Written
 from artifactfs.errors import ArtifactError, Conflict
 from artifactfs.layout import ArtifactId
-from artifactfs.protocol.abandon import abandon
-from artifactfs.protocol.claim import Claim, Draft, finished, rewrite_record
+from artifactfs.protocol.claim import Claim, Draft, abandon, finished, rewrite_record
 from artifactfs.protocol.env import Clocked, Env
 from artifactfs.protocol.expect import Expected
 from artifactfs.protocol.ops import Abort, Begin, Get, Part, Pull, Rewind, Steps
