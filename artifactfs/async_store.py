@@ -12,7 +12,7 @@ from artifactfs.async_files import AsyncArtifactReader, AsyncArtifactWriter
 from artifactfs.backends.base import Backend
 from artifactfs.drivers import acall, aiterate, arun
 from artifactfs.layout import ScopeId
-from artifactfs.operations import ScopeOperations, StoreOperations, Version
+from artifactfs.operations import Core, ScopeOperations, StoreOperations, Version
 from artifactfs.protocol.expect import Expected
 from artifactfs.protocol.ops import Lazy, Steps
 from artifactfs.records import Record
