@@ -27,6 +27,7 @@ _SELECTOR = re.compile(
 )
 _NUMBER = re.compile(r"0|-?[1-9][0-9]{0,18}")
 _MALFORMED_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_GLOB = re.compile(r"[*?\[]")
 _PLAIN = re.compile(r"[A-Za-z0-9_-](?:[A-Za-z0-9_. -]*[A-Za-z0-9_-])?")
 # What globbing, URL parsers and path functions would read as theirs, and what no terminal shows.
 _ALWAYS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029%/\\*?\[\]#]")
@@ -97,6 +98,27 @@ def spell_name(name: str) -> str:
     ('reports/q1.csv', 'a/%2Fb', '100%25')
     """
     return "/".join(map(spell, components(name)))
+
+
+def spell_pattern(pattern: str) -> str:
+    """A glob pattern over paths, its components without ``*?[`` respelled as `Ref` prints them, so that it matches.
+
+    Without any wildcard it is given back as it is.
+
+    >>> spell_pattern("shop/alice/s1/C#/*.csv")
+    'shop/alice/s1/C%23/*.csv'
+
+    Raises:
+        InvalidRef: as `Ref.parse`, of what stands before the first component with a wildcard.
+    """
+    if not _GLOB.search(pattern):
+        return pattern
+    pieces = pattern.split("/")
+    fixed = next(place for place, piece in enumerate(pieces) if _GLOB.search(piece))
+    # The x makes a folder of what stands before it: "a@3" is no version there.
+    head = Ref.parse("/".join([*pieces[:fixed], "x"])).path.split("/")[:-1]
+    tail = [piece if _GLOB.search(piece) else spell(_decode(piece, pattern)) for piece in pieces[fixed:]]
+    return "/".join(head + tail)
 
 
 @dataclass(frozen=True, slots=True)
