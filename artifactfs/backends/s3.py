@@ -156,11 +156,10 @@ class S3Backend:
         base = self._prefix + folder
         position: dict[str, Any] = {"StartAfter": base + _beyond(after, deep)} if after else {}
         grouping: dict[str, Any] = {} if deep else {"Delimiter": "/"}
+        most = min(limit, BATCH)
         while True:
-            answer = await self._client.call(
-                "list_objects_v2", Prefix=base, MaxKeys=min(limit, BATCH), **grouping, **position
-            )
-            page = _page(answer, base, after)
+            answer = await self._client.call("list_objects_v2", Prefix=base, MaxKeys=most, **grouping, **position)
+            page = _page(answer, base, after, most)
             # Truncated with nothing in it: all that it held was the folder that ended the page before.
             if page.entries or page.folders or not answer.body.get("IsTruncated"):
                 return page
@@ -244,16 +243,17 @@ def _beyond(after: str, deep: bool) -> str:
     return after if deep or not slash else f"{head}/{LAST}"
 
 
-def _page(answer: Answer, base: str, after: str) -> Page:
+def _page(answer: Answer, base: str, after: str, most: int) -> Page:
     """The elements of an answer that sort after *after*, by names relative to *base*."""
-    entries = [
-        Entry(found["Key"].removeprefix(base), found["Size"], found["LastModified"].timestamp())
-        for found in answer.body.get("Contents", ())
-    ]
-    folders = [found["Prefix"].removeprefix(base) for found in answer.body.get("CommonPrefixes", ())]
+    found, below = answer.body.get("Contents", ()), answer.body.get("CommonPrefixes", ())
     # Text sorts as its UTF-8 does. An empty name is a "folder" that some other program made visible.
-    entries = [entry for entry in entries if entry.name > after]
-    folders = [folder for folder in folders if folder > after]
-    more = bool(answer.body.get("IsTruncated"))
+    entries = [
+        Entry(name, each["Size"], each["LastModified"].timestamp())
+        for each in found
+        if (name := each["Key"].removeprefix(base)) > after
+    ]
+    folders = [name for each in below if (name := each["Prefix"].removeprefix(base)) > after]
+    # MinIO calls a full page the last one where it began behind an object in a sub-folder: so no full page is the last.
+    more = answer.body.get("IsTruncated") or len(found) + len(below) >= most
     last = max([*(entry.name for entry in entries[-1:]), *folders[-1:]], default=None)
     return Page(tuple(entries), tuple(folder[:-1] for folder in folders), last if more else None)
