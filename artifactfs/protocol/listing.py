@@ -1,8 +1,9 @@
 """What a listing of an artifact's folder shows, and how to find the newest number without listing them all.
 
-Keys sort as text (``10`` before ``9``) and a listing gives a thousand a page. Three facts make the top cheap to find:
-every number was claimed after the one below it; `compact` leaves a key at every hundredth number; and now and then a
-saver writes an empty key ``!N``, which sorts first and says that N or more is the newest (docs/spec.md, "Newest").
+Keys sort as text (``10`` before ``9``) and a listing gives a thousand a page. Four facts make the top cheap to find:
+every number was claimed after the one below it; `compact` leaves a key at every hundredth number; powers of ten sort
+first, so the first page tells how many digits the newest number has; and now and then a saver writes an empty key ``!N``,
+which sorts before all and says that N or more is the newest (docs/spec.md, "Newest").
 """
 
 from __future__ import annotations
@@ -44,6 +45,10 @@ class View:
                     continue
             self.newest_time = max(self.newest_time, modified)
 
+    def powers(self) -> set[int]:
+        """The powers of ten that have a key."""
+        return {number for number in self.records.keys() | self.payloads.keys() if str(number).strip("0") == "1"}
+
     @property
     def top(self) -> int:
         """The highest number that has a key; -1 where none has."""
@@ -62,7 +67,7 @@ def look(artifact: ArtifactId) -> Steps[View]:
         return view
     start: int | None
     if view.hints:
-        start = max(view.hints)
+        start = max(view.hints | view.powers())
     else:
         start = yield from _search(artifact, max(view.top, 0))
         view.unhinted = True
@@ -87,8 +92,8 @@ def look_all(artifact: ArtifactId) -> Steps[View]:
 def _climb(artifact: ArtifactId, view: View) -> Steps[int | None]:
     """Fill *view* with all numbers of as many digits as its floor has, from there on.
 
-    A power of ten from which to climb again is returned where numbers of more digits are there, or may be: they sort
-    elsewhere, so only a listing from that power on can tell, and it comes after this one, as they do.
+    A power of ten from which to climb again is returned where numbers of more digits are there. The first page has shown
+    none, so one can have come since only if all nines are taken by now; then a listing from the power on can tell.
     """
     digits = len(str(view.floor))
     after: str | None = _just_before(view.floor)
@@ -103,7 +108,7 @@ def _climb(artifact: ArtifactId, view: View) -> Steps[int | None]:
             return None
         after = page.next
     power = _power(digits)
-    if max(view.top, view.floor) < power - HINT_EVERY:
+    if max(view.top, view.floor) < power - 1:
         return None
     (page,) = yield (List(artifact.folder, _just_before(power), limit=1),)
     beyond = View()

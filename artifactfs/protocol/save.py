@@ -97,14 +97,15 @@ def remove(env: Env, artifact: ArtifactId) -> Steps[Record]:
 def tidy(artifact: ArtifactId, claim: Claim) -> Steps[None]:
     """After a publication: now and then a hint, and away with a mark that hid the name. The save succeeds whatever fails.
 
-    A hint that is long superseded goes too, at a number of its own, so that no save pays for more than one of the two.
+    A hint that is long superseded goes too. Each of the two has numbers of its own, far from powers of ten, where finding
+    the newest takes a listing more: so no save pays for more than one of them.
     """
-    number, half = claim.number, HINT_EVERY // 2
+    number, half, quarter = claim.number, HINT_EVERY // 2, HINT_EVERY // 4
     ops: list[Op] = []
-    if claim.seen.unhinted or (number and number % HINT_EVERY == 0):
+    if claim.seen.unhinted or number % HINT_EVERY == half:
         ops.append(Put(artifact.hint(number), b"", EMPTY_TYPE))
-    if number % HINT_EVERY == half and number > 2 * HINT_EVERY:
-        ops.append(Delete((artifact.hint(number - half - HINT_EVERY),)))
+    if number % HINT_EVERY == quarter and number > 2 * HINT_EVERY:
+        ops.append(Delete((artifact.hint(number + quarter - 2 * HINT_EVERY),)))
     if claim.seen.mark is not None and claim.seen.mark < number:
         ops.append(Delete((artifact.mark(claim.seen.mark),)))
     if ops:
