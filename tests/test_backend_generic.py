@@ -204,7 +204,7 @@ def test_a_key_that_leads_out_is_refused(backend: GenericBackend) -> None:
             _run(backend, backend.get(key))
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_child_opens_the_filesystem_anew(backend: GenericBackend) -> None:
     _make(backend, ["x"])
     before = backend._fs

@@ -176,7 +176,7 @@ def test_every_write_has_a_tag_of_its_own_and_time_never_runs_back(monkeypatch: 
     assert _run(backend, backend.now()) == 150.0
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_child_has_its_own_copy_even_while_others_write() -> None:
     backend = MemoryBackend(fresh_url())
     stop = threading.Event()

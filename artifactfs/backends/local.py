@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import stat as modes
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -192,26 +191,24 @@ class LocalBackend:
 
     async def list(self, folder: str, after: str = "", *, deep: bool = False, limit: int = 1000) -> Page:
         """One page; a folder without any file below it is not shown."""
-        path = self._path(folder)
+        path = self._path(folder).rstrip("/")
         entries: list[Entry] = []
         folders: list[str] = []
         last = after
+        if not deep and "/" in after:
+            after = after.partition("/")[0] + "/"
         try:
-            for name, item in files.walk(path, "", after) if deep else files.level(path, after):
+            for name, stat in files.walk(path, "", after) if deep else files.level(path, after):
+                if name <= after:  # the folder that the page before ended with
+                    continue
                 if len(entries) + len(folders) >= limit:
                     return Page(tuple(entries), tuple(folders), last)
-                if name.endswith("/"):
-                    if not files.holds_a_file(item.path):
-                        continue
+                if name[-1] != "/":
+                    entries.append(Entry(name, stat.st_size, stat.st_mtime))
+                elif files.holds_a_file(f"{path}/{name}"):
                     folders.append(name[:-1])
                 else:
-                    try:
-                        stat = item.stat(follow_symlinks=False)
-                    except FileNotFoundError:
-                        continue
-                    if not modes.S_ISREG(stat.st_mode):
-                        continue
-                    entries.append(Entry(name, stat.st_size, stat.st_mtime))
+                    continue
                 last = name
         except OSError as error:
             self._fail(error, folder)
