@@ -62,7 +62,11 @@ def encode(text: str, what: str = "name") -> str:
     Raises:
         InvalidName: as `check`.
     """
-    check(text, what)
+    return spell(check(text, what), what)
+
+
+def spell(text: str, what: str = "name") -> str:
+    """As `encode` for any text, also one that no name may be: what a listing is compared with."""
     if _PLAIN.fullmatch(text) and not _DEVICE.match(text):
         return "%75ser" if what == "session" and text == USER_SCOPE else text
     last = len(text) - 1
@@ -87,7 +91,7 @@ def shared_prefix(prefix: str) -> str:
     if any(low.startswith(device) or device.startswith(low) for device in ("con", "prn", "aux", "nul", "com", "lpt")):
         return ""
     certain = prefix.rstrip(". ")
-    return encode(certain + "x")[:-1] if certain else ""
+    return spell(certain + "x")[:-1] if certain else ""
 
 
 def decode(segment: str, what: str = "name") -> str:

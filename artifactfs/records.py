@@ -217,18 +217,19 @@ def check_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
     if not isinstance(metadata, Mapping):
         raise InvalidMetadata(f"metadata must be a mapping, not {type(metadata).__name__}")
     try:
-        plain = _plain(metadata, "metadata")
-        size = len(_encoder.encode(plain))
-        json.dumps(plain, ensure_ascii=False).encode()
+        plain: dict[str, Any] = _plain(metadata, "metadata")
     except RecursionError as error:
         raise InvalidMetadata("metadata is nested too deeply, or holds itself") from error
-    except (OverflowError, UnicodeEncodeError, msgspec.MsgspecError) as error:
+    try:
+        size = len(_encoder.encode(plain))
+        json.dumps(plain, ensure_ascii=False).encode()
+    except (OverflowError, ValueError, msgspec.MsgspecError) as error:
         raise InvalidMetadata(f"metadata cannot be stored as JSON: {error}") from error
     if size > MAX_METADATA:
         raise InvalidMetadata(
             f"metadata is {size} bytes as JSON; at most {MAX_METADATA} are allowed: save it as an artifact"
         )
-    return plain  # type: ignore[no-any-return]
+    return plain
 
 
 def _plain(value: Any, where: str) -> Any:

@@ -11,7 +11,7 @@ from heapq import heappop, heappush
 
 from artifactfs.backends.base import Page
 from artifactfs.layout import HIDDEN, USER_PREFIX, ArtifactId, ScopeId
-from artifactfs.names import decode, encode, shared_prefix
+from artifactfs.names import decode, shared_prefix, spell
 from artifactfs.protocol.listing import View
 from artifactfs.protocol.ops import Emit, Lazy, List, Steps, together
 from artifactfs.protocol.read import AT_ONCE, newest
@@ -20,14 +20,14 @@ from artifactfs.records import Removed
 DEEP_FROM = 32
 """So many marked names on one page are looked into by listing all keys once, instead of by a listing each."""
 
-_USER_KEY = encode(USER_PREFIX)
+_USER_KEY = spell(USER_PREFIX)
 
 
 def sort_key(name: str) -> str:
     """What names are sorted by: their encoded form, which for plain names is the name."""
-    if name.startswith(USER_PREFIX) and name != USER_PREFIX:
-        return _USER_KEY + encode(name.removeprefix(USER_PREFIX))
-    return encode(name)
+    if name.startswith(USER_PREFIX):
+        return _USER_KEY + spell(name.removeprefix(USER_PREFIX))
+    return spell(name)
 
 
 def names(scope: ScopeId, prefix: str = "", after: str | None = None) -> Lazy[str]:
