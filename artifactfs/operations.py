@@ -322,6 +322,11 @@ class ScopeOperations:
         >>> list(scope.names())
         ['notes.txt']
         """
+        for text in (prefix, after or ""):
+            try:
+                text.encode()
+            except UnicodeEncodeError as error:
+                raise InvalidName(f"no name holds the lone surrogate in {text[:80]!r}") from error
         return names.names(self.scope, prefix, after)
 
     def remove(self, name: str) -> Steps[Record]:
