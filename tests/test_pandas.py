@@ -15,6 +15,8 @@ import pytest
 
 from artifactfs.store import ArtifactStore
 
+from .servers import Server
+
 _fresh = itertools.count()
 
 FRAME = pd.DataFrame({"name": ["äpfel", "pears", "kiwi"], "count": [3, 0, 12], "price": [0.5, 0.25, 1.0]})
@@ -147,3 +149,23 @@ def test_what_is_not_there_is_said_as_pandas_users_expect(root: str) -> None:
         pd.read_csv(url(root, "reports"))
     with pytest.raises(ValueError, match="never changes"):
         FRAME.to_csv(url(root, "reports/t.csv@0"))
+
+
+def test_frames_go_to_a_bucket_and_come_back_by_version(any_server: Server) -> None:
+    """The store's own options may be given for the whole URL, or under the name of its protocol."""
+    root, options = any_server.bucket(), any_server.storage_options
+    FRAME.to_csv(url(root, "reports/t.csv.gz"), index=False, storage_options=options)
+    LATER.to_parquet(url(root, "t.parquet"), storage_options={root.split(":")[0]: options})
+    LATER.to_csv(url(root, "reports/t.csv.gz"), index=False, storage_options=options)
+    back = pd.read_csv(url(root, "@0/reports/t.csv.gz"), storage_options=options)
+    pd.testing.assert_frame_equal(back, FRAME)
+    pd.testing.assert_frame_equal(pd.read_parquet(url(root, "t.parquet@0"), storage_options=options), LATER)
+    fs, path = fsspec.url_to_fs(url(root, ""), **options)
+    assert fs.find(path) == [f"{path}/reports/t.csv.gz", f"{path}/t.parquet"]
+    assert [(one["name"], one["type"]) for one in fs.ls(path)] == [
+        (f"{path}/reports", "directory"),
+        (f"{path}/t.parquet", "file"),
+    ]
+    fs.rm(path, recursive=True)
+    assert fs.find(path) == [] and fs.info(f"{path}/t.parquet@0")["size"] > 0
+    fs.store.close()
