@@ -241,9 +241,10 @@ PIP = "pip install 'artifactfs[test]'"
 
 
 def start_moto() -> contextlib.AbstractContextManager[Server]:
-    """moto: every S3 call, checks no signature."""
-    binary = program("moto_server", PIP)
-    return _simple(_s3("moto"), lambda address, _: [binary, "-H", "127.0.0.1", "-p", address.rpartition(":")[2]])
+    """moto: every S3 call, checks no signature; see `tests/serial_moto.py`."""
+    program("moto_server", PIP)
+    script = str(Path(__file__).with_name("serial_moto.py"))
+    return _simple(_s3("moto"), lambda address, _: [sys.executable, script, address.rpartition(":")[2]])
 
 
 def start_ministack() -> contextlib.AbstractContextManager[Server]:

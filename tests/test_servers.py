@@ -8,6 +8,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -36,12 +37,30 @@ def _create_twice(server: Server) -> tuple[int, int, bytes]:
     return first, second, client.get_object(Bucket=bucket, Key="a/b c")["Body"].read()
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["moto", "ministack", *(pytest.param(name, marks=pytest.mark.server(name)) for name in ("ceph", "minio"))],
+@pytest.fixture(
+    params=["moto", "ministack", *(pytest.param(name, marks=pytest.mark.server(name)) for name in ("ceph", "minio"))]
 )
-def test_server_creates_an_object_once(name: str, request: pytest.FixtureRequest) -> None:
-    assert _create_twice(request.getfixturevalue(name)) == (200, 412, b"first")
+def any_s3(request: pytest.FixtureRequest) -> Server:
+    server: Server = request.getfixturevalue(request.param)
+    return server
+
+
+def test_server_creates_an_object_once(any_s3: Server) -> None:
+    assert _create_twice(any_s3) == (200, 412, b"first")
+
+
+def test_one_of_racing_creates_succeeds(any_s3: Server) -> None:
+    client, bucket = any_s3.client(), _bucket_of(any_s3.bucket())
+    with ThreadPoolExecutor(16) as pool:
+        for turn in range(20):
+            target = {"Bucket": bucket, "Key": f"k{turn}", "IfNoneMatch": "*"}
+            bodies = [b"by %d" % who for who in range(16)]
+            answers = list(
+                pool.map(lambda body, target=target: _status(client.put_object, Body=body, **target), bodies)
+            )
+            assert [answers.count(200), set(answers) <= {200, 409, 412}] == [1, True]
+            there = client.get_object(Bucket=bucket, Key=f"k{turn}")["Body"].read()
+            assert there == bodies[answers.index(200)]
 
 
 def test_rclone_ignores_the_precondition(rclone: Server) -> None:
