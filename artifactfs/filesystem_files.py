@@ -10,7 +10,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import IO, TYPE_CHECKING, Any, NoReturn, Protocol, SupportsIndex
 
 from artifactfs.errors import ArtifactNotFound, Conflict, VersionNotFound
 from artifactfs.records import Record
@@ -70,7 +70,7 @@ class ArtifactReader(io.BufferedReader):
     def info(self) -> dict[str, Any]:
         return self.details
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
         return _reopen, (self.fs, self.path, self.details["version"], self.blocksize, self.tell())
 
 
@@ -183,10 +183,13 @@ class Append:
     def __init__(self, scope: Scope, name: str, mime_type: str | None, metadata: Mapping[str, Any] | None) -> None:
         self._scope, self._name = scope, name
         self._mime_type, self._metadata = mime_type, metadata
-        self._kept = tempfile.SpooledTemporaryFile(max_size=APPEND_IN_MEMORY)  # noqa: SIM115  (close and discard close it)
+        self._kept: IO[bytes] = io.BytesIO()
         self.record: Record | None = None
 
     def write(self, data: bytes) -> None:
+        if isinstance(self._kept, io.BytesIO) and self._kept.tell() + len(data) > APPEND_IN_MEMORY:
+            held, self._kept = self._kept, tempfile.TemporaryFile()  # noqa: SIM115  (close and discard close it)
+            self._kept.write(held.getbuffer())
         self._kept.write(data)
 
     def discard(self) -> None:

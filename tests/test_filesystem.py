@@ -162,6 +162,15 @@ def test_appending_makes_old_and_new_bytes_the_next_version(fs: ArtifactFileSyst
     assert fs.cat(f"{S}/log.bin") == b"anew"
 
 
+def test_long_appends_arrive_whole(fs: ArtifactFileSystem, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "APPEND_IN_MEMORY", 10)
+    for turn in (b"a", b"b"):
+        with fs.open(f"{S}/log", "ab") as file:
+            for _ in range(5):
+                file.write(turn * 4)
+    assert fs.cat(f"{S}/log") == b"a" * 20 + b"b" * 20
+
+
 def test_appenders_at_the_same_time_lose_nothing(fs: ArtifactFileSystem) -> None:
     """Both have read the old bytes before either publishes; and then many at once."""
     one, two = fs.open(f"{S}/log", "ab"), fs.open(f"{S}/log", "ab")
