@@ -82,6 +82,7 @@ class TestMoto(OnServer):
 
 class TestMinistack(OnServer):
     server_name = "ministack"
+    many = 300  # pages are moto's part, above
 
 
 @pytest.mark.server("ceph")

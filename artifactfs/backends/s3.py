@@ -147,6 +147,7 @@ class S3Backend:
         return None if there is None else Got(b"", *there)
 
     async def stat(self, key: str) -> Stat | None:
+        # To a HEAD, a missing bucket looks as a missing object does.
         answer = await self._client.call("head_object", key, accept={404})
         if answer.code:
             return None
