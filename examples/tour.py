@@ -2,7 +2,7 @@
 
 Each line behind ``>>>`` is printed and then run, so what you read is what happened. Run it by ``make demo``, or with
 ``pip install "artifactfs[demo]"`` by ``python examples/tour.py``. The folder that it leaves, ``demo-store`` beside
-README.md, is made anew by every run.
+README.md, is made anew by every run; another one can be named, and must be empty or missing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-STORE = Path(__file__).resolve().parent.parent / "demo-store"
+DEMO = Path(__file__).resolve().parent.parent / "demo-store"
 WRITERS, SAVES = 8, 50
 
 
@@ -52,18 +52,22 @@ def show(value: object) -> None:
         print("\n".join(f"   {line}" for line in str(value if isinstance(value, str) else repr(value)).splitlines()))
 
 
-def main() -> None:
+def main(named: list[str]) -> None:
     import matplotlib
 
     from artifactfs import ArtifactNotFound, Conflict
 
-    shutil.rmtree(STORE, ignore_errors=True)
+    folder = Path(named[0]).resolve() if named else DEMO
+    if not named:
+        shutil.rmtree(folder, ignore_errors=True)
+    elif folder.exists() and any(folder.iterdir()):
+        sys.exit(f"{folder} is not empty: name another folder, or none")
     sys.displayhook = show
     console = Console()
     step, run = console.step, console.run
     samples = Path(matplotlib.get_data_path(), "sample_data")
-    console.names.update(samples=samples, folder=str(STORE))
-    print(f"artifactfs on the folder {STORE}\nwith files that matplotlib brings, from {samples}")
+    console.names.update(samples=samples, folder=str(folder))
+    print(f"artifactfs on the folder {folder}\nwith files that matplotlib brings, from {samples}")
 
     step("Real files go in. A session of a user of an app holds artifacts by name; a path saves that file")
     run("from artifactfs import ArtifactStore")
@@ -110,23 +114,23 @@ def main() -> None:
     run("new.equals(old)")
 
     step("On the disk lie plain files: a payload and its record for each version, readable without this library")
-    print("   $ cd demo-store && find . -type f | sort")
-    for path in sorted(str(path.relative_to(STORE)) for path in STORE.rglob("*") if path.is_file()):
-        print(f"   {(STORE / path).stat().st_size:>10,}  {path}")
+    print(f"   $ cd {folder.name} && find . -type f | sort")
+    for path in sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()):
+        print(f"   {(folder / path).stat().st_size:>10,}  {path}")
     record = "lab/ada/s1/Stocks.csv/1.metadata"
-    print(f"   $ cat {record}\n   {(STORE / record).read_text()}")
+    print(f"   $ cat {record}\n   {(folder / record).read_text()}")
 
     step(f"The race: {WRITERS} processes save one name {SAVES} times each, at once")
-    race()
+    race(folder)
 
 
-def race() -> None:
+def race(folder: Path) -> None:
     """Race, and compare all that is there afterwards with what each process says it saved."""
     from artifactfs import ArtifactStore
 
     spawn = multiprocessing.get_context("spawn")
     start, answers = spawn.Barrier(WRITERS), spawn.Queue()
-    writers = [spawn.Process(target=save_many, args=(which, start, answers)) for which in range(WRITERS)]
+    writers = [spawn.Process(target=save_many, args=(folder, which, start, answers)) for which in range(WRITERS)]
     for writer in writers:
         writer.start()
     told = [answers.get(timeout=300) for _ in writers]
@@ -137,7 +141,7 @@ def race() -> None:
     failures = [failure for _, _, failed, _ in told for failure in failed]
     seconds = max(ended for *_, (_, ended) in told) - min(began for *_, (began, _) in told)
 
-    scope = ArtifactStore(STORE).scope("lab", "ada", "race")
+    scope = ArtifactStore(folder).scope("lab", "ada", "race")
     versions = scope.versions("counter.txt")
     own = sum(
         hashlib.sha256(scope.load("counter.txt", version).data).hexdigest() == saved.get(version)
@@ -154,11 +158,11 @@ def race() -> None:
     print("   Nothing was lost.")
 
 
-def save_many(which: int, start: Any, answers: Any) -> None:
+def save_many(folder: Path, which: int, start: Any, answers: Any) -> None:
     """One process of the race: what it saved under which numbers, what failed, and when it began and ended."""
     from artifactfs import ArtifactStore
 
-    scope = ArtifactStore(STORE).scope("lab", "ada", "race")
+    scope = ArtifactStore(folder).scope("lab", "ada", "race")
     saved, failures = [], []
     start.wait(timeout=120)
     began = time.time()
@@ -174,4 +178,4 @@ def save_many(which: int, start: Any, answers: Any) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
