@@ -84,7 +84,7 @@ class AsyncArtifactWriter:
     ) -> None:
         self._backend, self._save, self._stream = backend, save, stream
         self._held: list[bytes] = []
-        self._size = 0
+        self._size = self._holding = 0
         self._steps: Steps[Record] | None = None
         self._answered: tuple[Any, ...] = ()
         self._live = True
@@ -99,26 +99,34 @@ class AsyncArtifactWriter:
             raise ValueError("write to a closed artifact")
         piece = bytes(data)
         self._size += len(piece)
-        if self._steps is not None:
-            if piece:
-                await self._go((*self._answered, piece), None)
-            return len(piece)
         self._held.append(piece)
-        if self._size > WHOLE_LIMIT:
-            self._steps = self._stream(b"".join(self._held))
-            self._held.clear()
+        self._holding += len(piece)
+        if self._steps is not None:
+            if self._holding >= BUFFER:
+                await self._go((*self._answered, self._taken()), None)
+        elif self._holding > WHOLE_LIMIT:
+            self._steps = self._stream(self._taken())
             await self._go(None, None)
         return len(piece)
+
+    def _taken(self) -> bytes:
+        """What was written and not sent yet, which is given away by this."""
+        data = b"".join(self._held)
+        self._held.clear()
+        self._holding = 0
+        return data
 
     async def close(self) -> None:
         """Publish. Where a write failed before, there is nothing to publish."""
         if not self._live:
             return
         if self._steps is not None:
+            if self._holding:
+                await self._go((*self._answered, self._taken()), None)
             await self._go((*self._answered, b""), None)
         else:
             self._live = False
-            self.record = await self._save(b"".join(self._held))
+            self.record = await self._save(self._taken())
         self._live = False
 
     async def discard(self) -> None:

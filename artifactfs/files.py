@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+import warnings
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any
@@ -159,7 +160,7 @@ class ArtifactWriter(io.BufferedIOBase):
         """*save* is given the whole of a short content; *stream* the beginning of a long one, for the rest is pushed."""
         self._backend, self._save, self._stream = backend, save, stream
         self._held: list[bytes] = []
-        self._size = 0
+        self._size = self._holding = 0
         self._pushed: _Pushed | None = None
         self._handled = sys.exception()
         self._live = True
@@ -176,18 +177,24 @@ class ArtifactWriter(io.BufferedIOBase):
             raise ValueError("write to a closed artifact")
         piece = bytes(data) if isinstance(data, (bytes, bytearray)) else bytes(memoryview(data).cast("B"))
         self._size += len(piece)
+        self._held.append(piece)
+        self._holding += len(piece)
         if self._pushed is not None:
-            if piece:
-                self._guarded(self._pushed, piece)
-        else:
-            self._held.append(piece)
-            if self._size > WHOLE_LIMIT:
-                self._begin()
+            if self._holding >= BUFFER:
+                self._guarded(self._pushed, self._taken())
+        elif self._holding > WHOLE_LIMIT:
+            self._begin()
         return len(piece)
 
-    def _begin(self) -> None:
-        head = b"".join(self._held)
+    def _taken(self) -> bytes:
+        """What was written and not sent yet, which is given away by this."""
+        data = b"".join(self._held)
         self._held.clear()
+        self._holding = 0
+        return data
+
+    def _begin(self) -> None:
+        head = self._taken()
         try:
             self._pushed = _Pushed(self._stream(head), self._backend)
         except BaseException:
@@ -210,10 +217,12 @@ class ArtifactWriter(io.BufferedIOBase):
         if self._live:
             self._live = False
             if self._pushed is not None:
+                if self._holding:
+                    self._guarded(self._pushed, self._taken())
                 self._guarded(self._pushed, b"")
                 self.record = self._pushed.result
             else:
-                self.record = self._save(b"".join(self._held))
+                self.record = self._save(self._taken())
         super().close()
 
     def discard(self) -> None:
@@ -232,8 +241,15 @@ class ArtifactWriter(io.BufferedIOBase):
             self.discard()
         self.close()
 
-    def __del__(self) -> None:
-        try:
+    def _dealloc_warn(self, source: object) -> None:
+        """A text layer of the io module that is collected says so before it closes what it wrote to."""
+        self._forgotten()
+
+    def _forgotten(self) -> None:
+        if self._live:
             self.discard()
-        except Exception:  # noqa: BLE001  (a collector has nobody to tell)
-            pass
+            warnings.warn("an artifact was written to and not closed; it was discarded", ResourceWarning, stacklevel=2)
+
+    def __del__(self) -> None:
+        if getattr(self, "_live", False):
+            self._forgotten()

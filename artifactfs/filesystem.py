@@ -50,7 +50,7 @@ class ArtifactFileSystem(AbstractFileSystem):  # type: ignore[misc]
     """The artifacts of a store, as files.
 
     The store is the one that the URL is chained over (``artifact://shop/alice/s1/report.csv@1::s3://bucket/prefix``),
-    else *url*, else the environment variable ``ARTIFACTFS_URL``. All other options are the store's.
+    else *root*, else the environment variable ``ARTIFACTFS_URL``. All other options are the store's.
 
     >>> fs = ArtifactFileSystem("memory://tour")
     >>> with fs.open("shop/alice/s1/notes.txt", "w") as f:
@@ -66,7 +66,7 @@ class ArtifactFileSystem(AbstractFileSystem):  # type: ignore[misc]
 
     def __init__(
         self,
-        url: str | os.PathLike[str] | None = None,
+        root: str | os.PathLike[str] | None = None,
         *,
         fo: str | None = None,
         target_protocol: str | None = None,
@@ -74,24 +74,24 @@ class ArtifactFileSystem(AbstractFileSystem):  # type: ignore[misc]
         **options: Any,
     ) -> None:
         super().__init__()
-        self._url = None if url is None else os.fspath(url)
+        self._root = None if root is None else os.fspath(root)
         self._options = {name: value for name, value in options.items() if name not in _FSSPEC_OPTIONS}
         self._stores: dict[str, ArtifactStore] = {}
         if target_protocol is not None:
             chained = _chained(target_protocol, fo or "", target_options or {})
-            if self._url not in (None, chained):
-                raise InvalidConfig("the store is named twice: by the chained URL and by the option url; leave one out")
-            self._url = chained
+            if self._root not in (None, chained):
+                raise InvalidConfig("the store is named twice: by the chained URL and by the option root; leave one out")
+            self._root = chained
             self._options = {**(target_options or {}), **self._options}
 
     @property
     def store(self) -> ArtifactStore:
         """The store below, opened when it is first needed."""
-        url = self._url or os.environ.get("ARTIFACTFS_URL")
+        url = self._root or os.environ.get("ARTIFACTFS_URL")
         if not url:
             raise InvalidConfig(
                 "no store is named for artifact://: chain the URL over one (artifact://…::s3://bucket/prefix), give "
-                "storage_options={'url': …}, or set ARTIFACTFS_URL"
+                "storage_options={'root': …}, or set ARTIFACTFS_URL"
             )
         found = self._stores.get(url)
         return found if found is not None else self._stores.setdefault(url, ArtifactStore(url, **self._options))

@@ -100,19 +100,23 @@ def decode(segment: str, what: str = "name") -> str:
     Raises:
         IntegrityError: *segment* is not the one spelling that `encode` gives that name; something else wrote it.
     """
-    if "%" not in segment:
-        text = segment
-    else:
-        try:
-            text = unquote_to_bytes(segment).decode()
-        except UnicodeDecodeError:
-            text = ""
-    try:
-        if encode(text, what) == segment:
-            return text
-    except InvalidName:
-        pass
+    text = _read(segment, what)
+    if text is not None:
+        return text
     raise IntegrityError(
         f"{segment!r} in the store is not how any {what} is spelled there (docs/spec.md, Segments); "
         "rename or remove it: another program wrote it"
     )
+
+
+def is_segment(segment: str, what: str = "name") -> bool:
+    """Whether *segment* is how some name is spelled."""
+    return _read(segment, what) is not None
+
+
+def _read(segment: str, what: str) -> str | None:
+    try:
+        text = unquote_to_bytes(segment).decode() if "%" in segment else segment
+        return text if encode(text, what) == segment else None
+    except (UnicodeDecodeError, InvalidName):
+        return None

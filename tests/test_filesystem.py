@@ -750,7 +750,7 @@ def test_options_reach_the_store_from_either_side_of_the_chain(tmp_path: Path) -
 
 
 def test_a_store_is_named_by_an_option_or_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with fsspec.open(f"artifact://{S}/x", "wb", url=str(tmp_path / "one")) as file:
+    with fsspec.open(f"artifact://{S}/x", "wb", root=str(tmp_path / "one")) as file:
         file.write(b"1")
     fs = fsspec.filesystem("artifact")
     with pytest.raises(InvalidConfig, match="ARTIFACTFS_URL"):
@@ -763,7 +763,7 @@ def test_a_store_is_named_by_an_option_or_the_environment(tmp_path: Path, monkey
 
 def test_two_stores_or_a_store_behind_a_filesystem_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidConfig, match="twice"):
-        fsspec.open(f"artifact://{S}/x::file://{tmp_path}", "rb", url="memory://other")
+        fsspec.open(f"artifact://{S}/x::file://{tmp_path}", "rb", root="memory://other")
     with pytest.raises(InvalidConfig, match="another filesystem"):
         fsspec.open(f"artifact://{S}/x::simplecache::file://{tmp_path}", "rb")
 

@@ -104,7 +104,7 @@ def test_a_partitioned_frame_is_a_folder(root: str) -> None:
 
 
 def test_the_store_may_be_an_option_or_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    options = {"url": str(tmp_path), "durability": "none"}
+    options = {"root": str(tmp_path), "durability": "none"}
     FRAME.to_csv("artifact://shop/alice/s1/t.csv", index=False, storage_options=options)
     pd.testing.assert_frame_equal(pd.read_csv("artifact://shop/alice/s1/t.csv@0", storage_options=options), FRAME)
     monkeypatch.setenv("ARTIFACTFS_URL", str(tmp_path))

@@ -37,7 +37,10 @@ def claim_after(env: Env, artifact: ArtifactId, draft: Draft, expect: Expected, 
             followed, number = expect, expect + 1
         else:
             view = yield from _view_from(artifact, expect)
-            followed = yield from followed_version(env, artifact, view, expect)
+            met = yield from followed_version(env, artifact, view, expect)
+            if met == "look again":
+                continue
+            followed = met
             number, seen = view.top + 1, Seen.in_view(view)
         claim = yield from try_claim(env, artifact, draft, number, seen)
         known = None
@@ -55,10 +58,13 @@ def still_there(artifact: ArtifactId, number: int) -> Steps[bool]:
     return isinstance((yield from fetch(artifact, number)), Found)
 
 
-def followed_version(env: Env, artifact: ArtifactId, view: View, expect: Expected) -> Steps[int | None]:
+def followed_version(
+    env: Env, artifact: ArtifactId, view: View, expect: Expected
+) -> Steps[int | Literal["look again"] | None]:
     """The version that the next one will directly follow: *expect*, or for ``absent`` a removal, or None.
 
-    Goes from the top downwards, and settles every number that it passes.
+    Goes from the top downwards, and settles every number that it passes. A claim that turns out to have been published
+    meanwhile is a version that no listing has shown yet: look again.
     """
     bottom = -1 if expect == "absent" else expect
     mark = None if view.payloads else view.top
@@ -73,9 +79,10 @@ def followed_version(env: Env, artifact: ArtifactId, view: View, expect: Expecte
             _conflict(artifact, expect, f"version {number} is there", in_progress=False)
         else:
             state = yield from settle(env, artifact, number, mark)
-            if state is not None:
-                doing = "is being saved" if state else "has just been saved"
-                _conflict(artifact, expect, f"version {number} {doing}", in_progress=state)
+            if state == "live":
+                _conflict(artifact, expect, f"version {number} is being saved", in_progress=True)
+            if state == "published":
+                return "look again"
     if expect == "absent":
         return None
     if expect not in view.payloads:

@@ -6,6 +6,8 @@ where it wanted to publish, and saves again under a higher number.
 
 from __future__ import annotations
 
+from typing import Literal, TypeAlias
+
 from artifactfs.backends.base import WHOLE_LIMIT, Got, Written
 from artifactfs.layout import ArtifactId
 from artifactfs.protocol.claim import bury
@@ -47,23 +49,31 @@ def _is_fenced(artifact: ArtifactId, number: int) -> Steps[bool]:
     return got is None or not fits(decode(got.data), payload.data)
 
 
-def settle(env: Env, artifact: ArtifactId, number: int, mark: int | None) -> Steps[bool | None]:
-    """What became of a number that has a record and no payload: None where nobody can publish under it any more.
+State: TypeAlias = Literal["ended", "live", "published"]
 
-    A stale claim is fenced on the way. True: a live claim, its save is in progress. False: it has been published.
+
+def settle(env: Env, artifact: ArtifactId, number: int, mark: int | None) -> Steps[State]:
+    """What became of a number that was listed with a record and no payload.
+
+    ended
+        Nobody can publish under it any more; a stale claim is fenced on the way.
+    live
+        Its save is in progress.
+    published
+        It has become a version since.
     """
     got: Got | None
     (got,) = yield (Get(artifact.record(number)),)
     if got is None:
-        return None
+        return "ended"
     record = decode(got.data, artifact.record(number))
     if isinstance(record, Tombstone):
-        return None
+        return "ended"
     now: float
     (now,) = yield (Now(),)
     if now - got.modified < env.claim_ttl or (not env.fence_streams and may_come_in_parts(record)):
-        return True
-    return None if (yield from fence(env, artifact, number, mark)) else False
+        return "live"
+    return "ended" if (yield from fence(env, artifact, number, mark)) else "published"
 
 
 def may_come_in_parts(record: Record) -> bool:

@@ -6,12 +6,13 @@ was removed or deleted does a mark, written before, tell a listing to look insid
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from heapq import heappop, heappush
 
 from artifactfs.backends.base import Page
 from artifactfs.layout import HIDDEN, USER_PREFIX, ArtifactId, ScopeId
-from artifactfs.names import decode, shared_prefix, spell
+from artifactfs.names import decode, is_segment, shared_prefix, spell
 from artifactfs.protocol.listing import View
 from artifactfs.protocol.ops import Emit, Lazy, List, Steps, together
 from artifactfs.protocol.read import AT_ONCE, newest
@@ -47,54 +48,73 @@ def names(scope: ScopeId, prefix: str = "", after: str | None = None) -> Lazy[st
         ready = [walk for walk in walks if walk.order.ready]
         if not ready:
             return
-        yield (Emit(min(ready, key=lambda walk: walk.order.ready[0]).order.pop()),)
+        yield (Emit(min(ready, key=lambda walk: walk.next_key).pop()),)
 
 
 def folders(folder: str, what: str, skip: str) -> Lazy[str]:
     """Emit what the folders directly below *folder* stand for (apps, users or sessions), but for the segment *skip*."""
     order = _InOrder()
-    position: str | None = ""
-    while position is not None:
-        page: Page
-        (page,) = yield (List(folder, position),)
-        for segment in page.folders:
-            if segment != skip:
-                order.add(segment, decode(segment, what))
-        position = page.next
-        order.advance(position)
-        while order.ready:
-            yield (Emit(order.pop()),)
+    while order.position is not None or order.ready:
+        if order.ready:
+            yield (Emit(decode(order.pop(), what)),)
+        elif order.awaited is not None:
+            beginning = order.awaited
+            order.settle(beginning, (yield from _is_there(folder, beginning)))
+        else:
+            page: Page
+            (page,) = yield (List(folder, order.position or ""),)
+            order.add([segment for segment in page.folders if segment != skip], page.next)
 
 
 class _InOrder:
     """Puts folders that a listing gives in the order of their keys into that of their segments.
 
     A listing sorts a folder with its ``/``, so ``a.csv/`` comes before ``a/``. A segment is held back while one that it
-    starts with may still come.
+    starts with may still come; `awaited` is that one where nothing else is ready, so that it can be looked for.
     """
 
-    def __init__(self) -> None:
-        self.waiting: list[tuple[str, str]] = []
-        self.ready: list[tuple[str, str]] = []
+    def __init__(self, position: str | None = "") -> None:
+        self.position = position
+        self.ready: deque[str] = deque()
+        self._waiting: list[str] = []
+        self._settled: set[str] = set()
 
-    def add(self, segment: str, name: str) -> None:
-        heappush(self.waiting, (segment, name))
+    def add(self, segments: Iterable[str], position: str | None) -> None:
+        """The listing has given *segments* and come to *position*; None: to its end."""
+        for segment in segments:
+            if segment not in self._settled:
+                heappush(self._waiting, segment)
+        self.position = position
+        self._release()
 
-    def advance(self, position: str | None) -> None:
-        """The listing has come to *position*; None: to its end."""
-        while self.waiting and (position is None or not _may_come(self.waiting[0][0], position)):
-            self.ready.append(heappop(self.waiting))
+    def settle(self, beginning: str, there: bool) -> None:
+        """*beginning* was looked for; whatever the listing says of it later is passed over."""
+        self._settled.add(beginning)
+        if there:
+            heappush(self._waiting, beginning)
+        self._release()
+
+    @property
+    def awaited(self) -> str | None:
+        return self._awaited(self._waiting[0]) if self._waiting and not self.ready else None
 
     def pop(self) -> str:
-        return self.ready.pop(0)[1]
+        return self.ready.popleft()
 
+    def _release(self) -> None:
+        while self._waiting and self._awaited(self._waiting[0]) is None:
+            self.ready.append(heappop(self._waiting))
 
-def _may_come(segment: str, position: str) -> bool:
-    """Whether a beginning of *segment* that its key was listed before can still follow after *position*."""
-    for place, char in enumerate(segment):
-        if place and char < "/":
-            return segment[:place] + "/" > position
-    return False
+    def _awaited(self, segment: str) -> str | None:
+        """A beginning of *segment* that sorts before it, and whose key is still to come."""
+        if self.position is None:
+            return None
+        for place, char in enumerate(segment):
+            if place and char < "/":
+                beginning = segment[:place]
+                if f"{beginning}/" > self.position and beginning not in self._settled and is_segment(beginning):
+                    return beginning
+        return None
 
 
 class _Walk:
@@ -102,43 +122,64 @@ class _Walk:
 
     def __init__(self, scope: ScopeId, shown: str, prefix: str, floor: str) -> None:
         self.scope, self.shown, self.prefix, self.floor = scope, shown, prefix, floor
-        self.order = _InOrder()
+        self.own = _USER_KEY if shown else ""
         self.marks: set[str] | None = None
         self.within = shared_prefix(prefix.removeprefix(shown)) if prefix.startswith(shown) else ""
-        self.position: str | None = self._start()
+        self.order = _InOrder(self._start())
 
     def _start(self) -> str | None:
-        own = sort_key(self.shown + "x")[:-1]
+        """Where to begin to list; None where no name can be one of these."""
         if not (self.prefix.startswith(self.shown) or self.shown.startswith(self.prefix)):
             return None
-        if self.floor.startswith(own):
-            return max(self.within, self.floor.removeprefix(own))
-        return None if self.floor > own else self.within
+        if not self.shown and self.prefix.startswith(USER_PREFIX):
+            return None
+        if self.floor.startswith(self.own):
+            return max(self.within, self.floor.removeprefix(self.own))
+        return None if self.floor > self.own else self.within
 
     @property
     def starved(self) -> bool:
-        return not self.order.ready and self.position is not None
+        return not self.order.ready and self.order.position is not None
+
+    @property
+    def next_key(self) -> str:
+        return self.own + self.order.ready[0]
+
+    def pop(self) -> str:
+        return self.shown + decode(self.order.pop())
 
     def fill(self) -> Steps[None]:
-        """Read one more page."""
-        assert self.position is not None
+        """Read one more page, or look for the one name that all others have to wait for."""
+        position, awaited = self.order.position, self.order.awaited
+        assert position is not None
+        if awaited is not None:
+            there = self._fits(awaited) and (yield from _is_there(self.scope.folder, awaited))
+            shown = (yield from visible(self.scope, [awaited], self.marks or set())) if there else []
+            self.order.settle(awaited, bool(shown))
+            return
         page: Page
-        if self.marks is None and self.position > HIDDEN:
-            page, self.marks = yield from together(_page(self.scope, self.position), marked(self.scope))
+        if self.marks is None and position > HIDDEN:
+            page, self.marks = yield from together(_page(self.scope, position), marked(self.scope))
         else:
-            page = yield from _page(self.scope, self.position)
+            page = yield from _page(self.scope, position)
         if self.marks is None:
             passed = page.next is None or page.next > HIDDEN
             self.marks = set() if passed and HIDDEN not in page.folders else (yield from marked(self.scope))
-        found = [one for one in page.folders if not one.startswith("@") and one.startswith(self.within)]
-        for segment in (yield from visible(self.scope, found, self.marks)):
-            name = self.shown + decode(segment)
-            if name.startswith(self.prefix) and sort_key(name) > self.floor:
-                self.order.add(sort_key(name), name)
-        self.position = page.next
-        if page.next is not None and page.next > self.within and not page.next.startswith(self.within):
-            self.position = None
-        self.order.advance(None if self.position is None else sort_key(self.shown + "x")[:-1] + self.position)
+        found = yield from visible(self.scope, [one for one in page.folders if self._fits(one)], self.marks)
+        beyond = page.next is not None and page.next > self.within and not page.next.startswith(self.within)
+        self.order.add(found, None if beyond else page.next)
+
+    def _fits(self, segment: str) -> bool:
+        """Whether the segment is that of a name that is asked for. A session's own names never start with ``user:``."""
+        if segment.startswith("@") or (not self.shown and segment.startswith(_USER_KEY)):
+            return False
+        return self.own + segment > self.floor and (self.shown + decode(segment)).startswith(self.prefix)
+
+
+def _is_there(folder: str, segment: str) -> Steps[bool]:
+    page: Page
+    (page,) = yield (List(f"{folder}{segment}/", limit=1, deep=True),)
+    return bool(page.entries)
 
 
 def _page(scope: ScopeId, position: str) -> Steps[Page]:

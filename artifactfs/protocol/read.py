@@ -46,7 +46,7 @@ class Found:
 
 
 Gone: TypeAlias = Literal["deleted", "vanished", "fence"]
-"""Why a number is no version: a tombstone stands there, no payload does, or a fence does."""
+"""Why a number is no version: it was deleted, has no payload, or was fenced."""
 
 
 def fetch(artifact: ArtifactId, number: int, *, whole: bool = False, limit: int | None = None) -> Steps[Found | Gone]:
@@ -68,7 +68,7 @@ def fetch(artifact: ArtifactId, number: int, *, whole: bool = False, limit: int 
         (payload,) = yield (of_payload,)
     record = _decoded(artifact, number, got)
     if isinstance(record, Tombstone):
-        return "deleted"
+        return _ended(record)
     if payload is None:
         return "vanished"
     _check_limit(artifact, number, payload, limit if whole else None)
@@ -76,7 +76,7 @@ def fetch(artifact: ArtifactId, number: int, *, whole: bool = False, limit: int 
         (got,) = yield (Get(artifact.record(number)),)
         record = _decoded(artifact, number, got)
         if isinstance(record, Tombstone):
-            return "deleted"
+            return _ended(record)
         if record is None:
             (payload,) = yield (of_payload,)
             if payload is None:
@@ -102,7 +102,7 @@ def confirm(artifact: ArtifactId, number: int, listed_size: int) -> Steps[Found 
         (got,) = yield (Get(artifact.record(number)),)
         record = _decoded(artifact, number, got)
         if isinstance(record, Tombstone):
-            return "deleted"
+            return _ended(record)
         if got is not None and record is not None and fits_size(record, listed_size):
             return Found(number, record, got.data, got.tag)
     return (yield from fetch(artifact, number))
@@ -201,6 +201,11 @@ def at_time(artifact: ArtifactId, moment: datetime) -> Steps[Found | None]:
         else:
             high = middle
     return best
+
+
+def _ended(stone: Tombstone) -> Gone:
+    """A number that was fenced never was a version; what stands in its payload's place must stay there."""
+    return "fence" if stone.reason == "fenced" else "deleted"
 
 
 def _decoded(artifact: ArtifactId, number: int, got: Got | None) -> Record | None:

@@ -101,6 +101,10 @@ class Observer(Protocol):
         """Check a state of the store: *alone* tells what a process would return if it alone ran from here."""
         ...
 
+    def enough(self, view: Any) -> bool:
+        """Whether nothing that follows such a state is to be explored: what would go on for ever ends there."""
+        ...
+
     def start(self, contents: Contents) -> Hashable:
         """What it knows before anything happened."""
         ...
@@ -130,7 +134,10 @@ class Violation(AssertionError):
 
 @dataclass
 class Seen:
-    """What an exploration saw. `exhausted`: everything there is, within the budget of faults."""
+    """What an exploration saw. `exhausted`: everything there is, within the budget of faults.
+
+    `ended` counts the states in which nothing can happen any more, `cut` those that the observer had enough of.
+    """
 
     states: int = 0
     transitions: int = 0
@@ -138,11 +145,13 @@ class Seen:
     seconds: float = 0.0
     exhausted: bool = True
     ended: int = 0
+    cut: int = 0
 
     def __str__(self) -> str:
         rate = self.transitions / self.seconds if self.seconds else 0
         return (
-            f"{self.states} states, {self.transitions} transitions, {self.stores} states of the store, {self.ended} ends, "
+            f"{self.states} states, {self.transitions} transitions, {self.stores} states of the store, {self.ended} ends"
+            f"{f', {self.cut} cut off' if self.cut else ''}, "
             f"{self.seconds:.1f} s ({rate:.0f}/s), {'exhausted' if self.exhausted else 'NOT exhausted'}"
         )
 
@@ -389,6 +398,7 @@ class Simulator:
         self.observer, self.overwriting, self.failing = observer, overwriting, failing
         self._programs: dict[Process, _Program] = {}
         self._views: list[int] = []
+        self._enough: list[bool] = []
         self._view_of: list[Any] = []
         self._view_ids: dict[Hashable, int] = {}
         self._seen: list[Any] = []
@@ -462,6 +472,9 @@ class Simulator:
                 seen.exhausted = False
                 break
             target = stack if limited else frontier
+            if self._enough[state[0]]:
+                seen.cut += 1
+                continue
             count = 0
             try:
                 for after in successors(state):
@@ -493,6 +506,7 @@ class Simulator:
         views = self._views
         while len(views) < len(self.store.contents):
             views.append(-1)
+            self._enough.append(False)
         number = views[state]
         if number < 0:
             view = self.observer.view(self.store.contents[state])
@@ -500,9 +514,8 @@ class Simulator:
             if number == len(self._view_of):
                 self._view_of.append(view)
             self.observer.audit(view, lambda process: self._run_alone(process, state)[0])
-            while len(views) < len(self.store.contents):
-                views.append(-1)
             views[state] = number
+            self._enough[state] = self.observer.enough(view)
         return number
 
     def _run_alone(self, process: Process, state: int) -> tuple[Hashable, int]:
@@ -731,7 +744,8 @@ def _describe(sent: Sent) -> str:
 def _content(data: bytes) -> str:
     try:
         record = json.loads(data)
-        return f"<{record['kind']}{'' if record['size_bytes'] is not None else ' unfinished'} {record['write_id'].rstrip('.')}>"
+        kind = record["kind"] if record["size_bytes"] is not None else f"{record['kind']} unfinished"
+        return f"<{kind} {record['write_id'].rstrip('.')}>"
     except (ValueError, KeyError, TypeError):
         return repr(data) if len(data) < 40 else f"{data[:40]!r}…"
 
