@@ -200,7 +200,8 @@ def test_examples_of_docstrings_run(example: doctest.DocTest) -> None:
 
 def test_the_examples_of_saving_and_loading_are_among_those_that_run() -> None:
     found = {example.name for example in docstrings()}
-    assert found >= {f"artifactfs.store.Scope.{name}" for name in ("save", "load", "open", "versions", "names")}
+    assert found >= {"artifactfs.store.ArtifactStore", "artifactfs.store.Scope.save", "artifactfs.store.Scope.open"}
+    assert found >= {f"artifactfs.operations.ScopeOperations.{name}" for name in ("load", "stat", "versions", "names")}
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------
