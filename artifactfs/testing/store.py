@@ -1,0 +1,20 @@
+"""The promises of a store, as tests: subclass `StoreConformance` and give one fixture.
+
+    class TestMyStore(StoreConformance):
+        @pytest.fixture
+        def store(self):
+            with ArtifactStore("my://somewhere") as store:
+                yield store
+
+Every test works in an app of its own, so that one store may serve them all.
+"""
+
+from __future__ import annotations
+
+from artifactfs.testing.store_lists import Listing
+from artifactfs.testing.store_reading import Reading
+from artifactfs.testing.store_saving import Saving
+
+
+class StoreConformance(Saving, Reading, Listing):
+    """What saving, reading, listing and taking away promise, whatever store lies below."""
