@@ -98,6 +98,7 @@ class ArtifactReader(io.BufferedReader):
 
     @property
     def name(self) -> str:
+        """The artifact's name."""
         return self.record.filename
 
 

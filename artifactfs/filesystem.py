@@ -80,7 +80,9 @@ class ArtifactFileSystem(AbstractFileSystem):  # type: ignore[misc]
         if target_protocol is not None:
             chained = _chained(target_protocol, fo or "", target_options or {})
             if self._root not in (None, chained):
-                raise InvalidConfig("the store is named twice: by the chained URL and by the option root; leave one out")
+                raise InvalidConfig(
+                    "the store is named twice: by the chained URL and by the option root; leave one out"
+                )
             self._root = chained
             self._options = {**(target_options or {}), **self._options}
 

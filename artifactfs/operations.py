@@ -362,7 +362,7 @@ class ScopeOperations:
     def _find(self, artifact: ArtifactId, version: Version, *, whole: bool) -> Steps[Found]:
         limit = self.core.max_bytes
         if version is None or version == "latest":
-            found, _ = yield from newest(artifact, whole=whole, limit=limit)
+            found, _ = yield from newest(artifact, whole=whole, limit=limit, strict=True)
             if found is None:
                 raise ArtifactNotFound(f"there is no artifact {artifact.label!r}", artifact=artifact.label)
             if isinstance(found.record, Removed):

@@ -35,9 +35,10 @@ def plain(data: Any) -> bytes | memoryview | None:
     if isinstance(data, os.PathLike):
         return None
     try:
-        return memoryview(data).cast("B")
+        view = memoryview(data)
     except TypeError:
         return None
+    return view.cast("B") if view.c_contiguous else view.tobytes()
 
 
 class PieceSource:

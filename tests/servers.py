@@ -270,7 +270,6 @@ def start_minio() -> contextlib.AbstractContextManager[Server]:
     return _simple(
         _s3("minio"),
         lambda address, data: [binary, "server", "--quiet", "--address", address, str(data)],
-        path="/minio/health/live",
         MINIO_BROWSER="off",
         MINIO_ROOT_USER=KEY,
         MINIO_ROOT_PASSWORD=SECRET,

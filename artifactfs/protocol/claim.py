@@ -154,7 +154,10 @@ def bury(env: Env, artifact: ArtifactId, number: int, got: Got | None, reason: R
 
     A tombstone that stands there already is left alone and returned.
     """
-    record = None if got is None else decode(got.data, artifact.record(number))
+    try:
+        record = None if got is None else decode(got.data, artifact.record(number))
+    except IntegrityError:  # a record that is none can be told apart from a claim by nobody, and ends here
+        record = None
     if isinstance(record, Tombstone):
         return record
     ended = "" if record is None else record.write_id

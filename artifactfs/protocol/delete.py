@@ -14,7 +14,7 @@ from artifactfs.protocol.env import Env
 from artifactfs.protocol.listing import View, look, look_all
 from artifactfs.protocol.marks import mark_hidden
 from artifactfs.protocol.ops import Delete, Steps, together
-from artifactfs.protocol.read import AT_ONCE, Found, confirm, fetch
+from artifactfs.protocol.read import AT_ONCE, Found, Gone, confirm, fetch
 
 
 def delete_version(env: Env, artifact: ArtifactId, number: int) -> Steps[None]:
@@ -23,10 +23,12 @@ def delete_version(env: Env, artifact: ArtifactId, number: int) -> Steps[None]:
     Raises:
         VersionNotFound: there is no such version. Where one was deleted already, its payload is removed once more.
     """
-    view = yield from look(artifact)
-    if not (yield from _newer_exists(artifact, view, number)):
-        yield from mark_hidden(artifact, max(view.top, number))
-    if not (yield from _delete(env, artifact, number)):
+    seen = yield from is_deletable(artifact, number)
+    if isinstance(seen, Found):
+        view = yield from look(artifact)
+        if not (yield from _newer_exists(artifact, view, number)):
+            yield from mark_hidden(artifact, max(view.top, number))
+    if seen in ("vanished", "fence") or not (yield from _delete(env, artifact, number)):
         raise VersionNotFound(
             f"artifact {artifact.label!r} has no version {number} to delete", artifact=artifact.label, version=number
         )
@@ -71,9 +73,9 @@ def _delete(env: Env, artifact: ArtifactId, number: int) -> Steps[bool]:
         return tried or isinstance(seen, Found)
 
 
-def is_deletable(artifact: ArtifactId, number: int) -> Steps[Found | str]:
-    """The version if it is there. A payload that does not match its record may be deleted too: that mends it."""
-    return (yield from fetch(artifact, number))
+def is_deletable(artifact: ArtifactId, number: int) -> Steps[Found | Gone]:
+    """The version if it is there, damaged or not; a claim must not be ended this way."""
+    return (yield from fetch(artifact, number, strict=False))
 
 
 def _newer_exists(artifact: ArtifactId, view: View, number: int) -> Steps[bool]:

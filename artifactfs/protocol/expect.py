@@ -55,7 +55,7 @@ def claim_after(env: Env, artifact: ArtifactId, draft: Draft, expect: Expected, 
 
 
 def still_there(artifact: ArtifactId, number: int) -> Steps[bool]:
-    return isinstance((yield from fetch(artifact, number)), Found)
+    return isinstance((yield from fetch(artifact, number, strict=False)), Found)
 
 
 def followed_version(

@@ -49,13 +49,16 @@ Gone: TypeAlias = Literal["deleted", "vanished", "fence"]
 """Why a number is no version: it was deleted, has no payload, or was fenced."""
 
 
-def fetch(artifact: ArtifactId, number: int, *, whole: bool = False, limit: int | None = None) -> Steps[Found | Gone]:
+def fetch(
+    artifact: ArtifactId, number: int, *, whole: bool = False, limit: int | None = None, strict: bool = True
+) -> Steps[Found | Gone]:
     """Version *number* of the artifact, if it exists; with its payload (at most *limit* bytes) where *whole* asks for it.
 
     Two requests at the same time; more only where the two do not fit. Without *whole* a payload is known by its size.
+    Unless *strict*, a version that is damaged is a version all the same, so that it can be listed and deleted.
 
     Raises:
-        IntegrityError: the payload is not the one that its record describes.
+        IntegrityError: the payload is not the one that its record describes, or the record is none.
         PayloadTooLarge: the payload has more bytes than *limit*.
     """
     look_at = Get(artifact.payload(number), 0, None if limit is None else limit + 1) if whole else None
@@ -66,15 +69,15 @@ def fetch(artifact: ArtifactId, number: int, *, whole: bool = False, limit: int 
     if payload is not None and not whole and payload.size == FENCE_SIZE:
         of_payload = Get(artifact.payload(number))
         (payload,) = yield (of_payload,)
-    record = _decoded(artifact, number, got)
+    record = _decoded(artifact, number, got, strict)
     if isinstance(record, Tombstone):
         return _ended(record)
     if payload is None:
         return "vanished"
     _check_limit(artifact, number, payload, limit if whole else None)
-    if got is None or not _matches(record, payload):
+    if not _matches(record, payload):
         (got,) = yield (Get(artifact.record(number)),)
-        record = _decoded(artifact, number, got)
+        record = _decoded(artifact, number, got, strict)
         if isinstance(record, Tombstone):
             return _ended(record)
         if record is None:
@@ -85,42 +88,49 @@ def fetch(artifact: ArtifactId, number: int, *, whole: bool = False, limit: int 
         if not _matches(record, payload) or (got is None and _is_fence(payload)):
             if _is_fence(payload):
                 return "fence"
-            raise IntegrityError(
-                f"the payload of version {number} of {artifact.label!r} does not match its record: "
-                "it was altered or cut off after it was saved; other versions are not affected",
-                artifact=artifact.label,
-            )
+            if strict:
+                raise IntegrityError(
+                    f"the payload of version {number} of {artifact.label!r} does not match its record: "
+                    "it was altered or cut off after it was saved; other versions are not affected",
+                    artifact=artifact.label,
+                )
     assert record is not None
     data = payload.data if whole and isinstance(payload, Got) else None
     return Found(number, record, got.data if got else b"", got.tag if got else "", data)
 
 
-def confirm(artifact: ArtifactId, number: int, listed_size: int) -> Steps[Found | Gone]:
+def confirm(artifact: ArtifactId, number: int, listed_size: int, *, strict: bool = False) -> Steps[Found | Gone]:
     """As `fetch` without the payload, where a listing has just shown it with *listed_size* bytes: mostly one request."""
     if listed_size != FENCE_SIZE:
         got: Got | None
         (got,) = yield (Get(artifact.record(number)),)
-        record = _decoded(artifact, number, got)
+        record = _decoded(artifact, number, got, strict)
         if isinstance(record, Tombstone):
             return _ended(record)
         if got is not None and record is not None and fits_size(record, listed_size):
             return Found(number, record, got.data, got.tag)
-    return (yield from fetch(artifact, number))
+    return (yield from fetch(artifact, number, strict=strict))
 
 
 def newest(
-    artifact: ArtifactId, *, whole: bool = False, limit: int | None = None, view: View | None = None
+    artifact: ArtifactId,
+    *,
+    whole: bool = False,
+    limit: int | None = None,
+    strict: bool = False,
+    view: View | None = None,
 ) -> Steps[tuple[Found | None, View]]:
     """The version with the highest number that exists, a removal included, and the view that showed it.
 
     Where a version turns out to have been deleted since it was listed, an older one (or none) is an answer only if
     another listing shows the same keys: else the artifact never was in that state. A fresh *view* saves the first one.
+    *whole*, *limit* and *strict* are as for `fetch`.
     """
     lister = look
     if view is None:
         view = yield from lister(artifact)
     while True:
-        found, doubtful = yield from _scan(artifact, view, whole, limit)
+        found, doubtful = yield from _scan(artifact, view, whole, limit, strict)
         if found is None and view.floor > 0:
             lister = look_all
             view = yield from lister(artifact)
@@ -133,16 +143,18 @@ def newest(
         view = again
 
 
-def _scan(artifact: ArtifactId, view: View, whole: bool, limit: int | None) -> Steps[tuple[Found | None, bool]]:
+def _scan(
+    artifact: ArtifactId, view: View, whole: bool, limit: int | None, strict: bool
+) -> Steps[tuple[Found | None, bool]]:
     """The newest version in *view*, and whether one above it was met that is deleted or has vanished."""
     doubtful = False
     for number in sorted(view.payloads, reverse=True):
         if number < view.floor:
             break
         if whole:
-            seen = yield from fetch(artifact, number, whole=True, limit=limit)
+            seen = yield from fetch(artifact, number, whole=True, limit=limit, strict=strict)
         else:
-            seen = yield from confirm(artifact, number, view.payloads[number])
+            seen = yield from confirm(artifact, number, view.payloads[number], strict=strict)
         if isinstance(seen, Found):
             return seen, doubtful
         doubtful = doubtful or needs_second_look(seen)
@@ -185,7 +197,11 @@ def confirm_many(artifact: ArtifactId, view: View, numbers: Sequence[int]) -> St
 
 
 def at_time(artifact: ArtifactId, moment: datetime) -> Steps[Found | None]:
-    """The newest version whose running maximum of timestamps is not later than *moment*, found by bisection."""
+    """The newest version that was saved not later than *moment*, found by bisection.
+
+    Exact where timestamps do not decrease with the numbers, as savers see to: each stamps at least the newest store time
+    that it has seen.
+    """
     view = yield from look_all(artifact)
     numbers = sorted(view.payloads)
     best: Found | None = None
@@ -208,8 +224,15 @@ def _ended(stone: Tombstone) -> Gone:
     return "fence" if stone.reason == "fenced" else "deleted"
 
 
-def _decoded(artifact: ArtifactId, number: int, got: Got | None) -> Record | None:
-    return None if got is None else decode(got.data, artifact.record(number))
+def _decoded(artifact: ArtifactId, number: int, got: Got | None, strict: bool) -> Record | None:
+    if got is None:
+        return None
+    try:
+        return decode(got.data, artifact.record(number))
+    except IntegrityError:
+        if strict:
+            raise
+        return None
 
 
 def _matches(record: Record | None, payload: Got | Stat) -> bool:

@@ -48,7 +48,7 @@ def snapshot(generator: Generator[Any, Any, Any]) -> Hashable:
     return _frozen(generator, {})
 
 
-def _frozen(value: Any, seen: dict[int, int]) -> Hashable:
+def _frozen(value: Any, seen: dict[int, tuple[int, Any]]) -> Hashable:
     kind = type(value)
     if kind in _ATOMS or isinstance(value, Enum):
         return value  # type: ignore[no-any-return]
@@ -59,8 +59,8 @@ def _frozen(value: Any, seen: dict[int, int]) -> Hashable:
     if kind is frozenset:
         return kind, frozenset(_frozen(item, seen) for item in value)
     if id(value) in seen:
-        return "again", seen[id(value)]
-    seen[id(value)] = len(seen)
+        return "again", seen[id(value)][0]
+    seen[id(value)] = len(seen), value  # kept, so that no later object gets its id
     if kind is list:
         return kind, tuple(_frozen(item, seen) for item in value)
     if kind is dict or kind is types.MappingProxyType:
@@ -83,7 +83,7 @@ def _frozen(value: Any, seen: dict[int, int]) -> Hashable:
     return kind, _fields(value, seen)
 
 
-def _fields(value: Any, seen: dict[int, int]) -> Hashable:
+def _fields(value: Any, seen: dict[int, tuple[int, Any]]) -> Hashable:
     names: list[str] = []
     for base in type(value).__mro__:
         slots = base.__dict__.get("__slots__", ())
@@ -104,7 +104,7 @@ def _is_set(cell: types.CellType) -> bool:
     return True
 
 
-def _generator(generator: Generator[Any, Any, Any], seen: dict[int, int]) -> Hashable:
+def _generator(generator: Generator[Any, Any, Any], seen: dict[int, tuple[int, Any]]) -> Hashable:
     frame, code = generator.gi_frame, generator.gi_code  # type: ignore[attr-defined]
     if frame is None:
         return "ended", code

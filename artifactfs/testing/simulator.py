@@ -251,10 +251,9 @@ class _Run:
         return None
 
     def snapshot(self) -> Hashable:
-        return snapshot(self.steps), self.pulled, tuple(map(repr, self.emitted)), self.local_value()
-
-    def local_value(self) -> Hashable:
-        return tuple(repr(one) if not isinstance(one, _Upload) else (one.key, *one.parts) for one in self.local)
+        """What it waits for and how it will go on; the operations it has asked for may be remembered nowhere else."""
+        local = tuple((one.key, *one.parts) if isinstance(one, _Upload) else repr(one) for one in self.local)
+        return snapshot(self.steps), tuple(self.batch), local, self.pulled, tuple(map(repr, self.emitted))
 
 
 class _Place:

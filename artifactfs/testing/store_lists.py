@@ -155,7 +155,7 @@ class Listing(StoreTests):
         left = [number for number in range(20) if number % 3 != 1]
         assert scope.versions("x") == left
         assert numbers(list(scope.history("x"))) == left[::-1]
-        assert scope.load("x", -2).data == b"18"
+        assert scope.load("x", -2).data == b"17"
         assert scope.load("x", -len(left)).data == b"0"
 
     # remove
