@@ -280,7 +280,7 @@ def test_a_refused_permission_says_where_and_what_to_do(
     _make(backend, ["a/x"])
     monkeypatch.setattr("artifactfs.backends.local.os.open", refuse)
     for name in ("scandir", "listdir"):
-        monkeypatch.setattr(f"artifactfs.backends._files.os.{name}", refuse)
+        monkeypatch.setattr(f"artifactfs.backends.local_files.os.{name}", refuse)
     for coro in (
         backend.create("a/new", b"", BINARY),
         backend.get("a/x"),

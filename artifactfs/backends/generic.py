@@ -17,7 +17,7 @@ from typing import IO, Any
 
 from fsspec.core import url_to_fs
 
-from artifactfs.backends import _files as files
+from artifactfs.backends import local_files as files
 from artifactfs.backends.base import Abilities, Entry, Got, Page, Placement, Stat, Unfinished, Written
 from artifactfs.errors import AccessDenied, ArtifactError, BackendError, BackendUnavailable, InvalidConfig, InvalidName
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Literal, NoReturn
 
-from artifactfs.backends import _files as files
+from artifactfs.backends import local_files as files
 from artifactfs.backends.base import Abilities, Entry, Got, Page, Placement, Stat, Unfinished, Written
 from artifactfs.errors import (
     AccessDenied,
