@@ -26,13 +26,14 @@ import msgspec
 import pytest
 
 import artifactfs
-from artifactfs import ArtifactStore, Scope, config, errors, names, records
+from artifactfs import ArtifactStore, Scope, UnsafeBackend, config, errors, names, records
 from artifactfs.backends import base, memory, retry
 from artifactfs.layout import HINT_EVERY
 from artifactfs.protocol import ability, claim, env
 from artifactfs.refs import Ref
 
 from .proxy import in_front_of
+from .racy_server import Mode, serving
 from .servers import Server
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -277,6 +278,35 @@ def test_retries_that_the_readme_tells_are_the_defaults() -> None:
     text = README.read_text(encoding="utf-8")
     assert f"{defaults['tries'].default} tries within {defaults['deadline'].default:.0f} seconds" in text
     assert defaults["deadline"].default > retry.LONGEST_PAUSE
+
+
+@pytest.mark.parametrize("kind", ["racy", "ignored", "refused"])
+def test_stores_that_the_readme_calls_unsafe_are_refused_and_nothing_is_written(kind: Mode) -> None:
+    rows = {
+        seen.partition(":")[0]: does for seen, _, does in table(README, "What is seen of creates", "Stores", "A save")
+    }
+    assert rows[kind] == "raises UnsafeBackend"
+    with serving(kind) as server:
+        _is_unsafe(server, kind)
+
+
+def test_the_server_that_the_readme_calls_unsafe_is_refused_and_nothing_is_written(rclone: Server) -> None:
+    (named,) = (
+        stores for seen, stores, _ in table(README, "What is seen of creates", "Stores", "A save") if "ignored" in seen
+    )
+    assert named.startswith("rclone")
+    _is_unsafe(rclone, "ignored")
+
+
+def _is_unsafe(server: Server, kind: str) -> None:
+    url = server.bucket()
+    scope = ArtifactStore(url, **server.storage_options).scope("shop", "alice", "s1")
+    for _ in range(2):
+        with pytest.raises(UnsafeBackend, match="nothing was written") as refused:
+            scope.save("report.csv", b"first")
+        assert refused.value.seen == kind
+    left = server.client().list_objects_v2(Bucket=url.removeprefix("s3://").partition("/")[0])
+    assert left.get("Contents", []) == []
 
 
 # --- requests ---------------------------------------------------------------------------------------------------------
