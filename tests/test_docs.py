@@ -177,6 +177,14 @@ def test_files_that_a_document_names_are_there(document: Path) -> None:
     assert [str(path) for path in named if not path.exists()] == []
 
 
+def test_sections_of_the_spec_that_the_code_names_are_there() -> None:
+    headings = " ".join(re.findall(r"^##+ (.*)$", SPEC.read_text(encoding="utf-8"), re.MULTILINE)).lower()
+    sources = (path.read_text(encoding="utf-8") for path in (ROOT / "artifactfs").rglob("*.py"))
+    named = {name for text in sources for name in re.findall(r'docs/spec\.md, "?([A-Z][a-z]+)', text)}
+    assert len(named) > 3
+    assert [name for name in named if name.lower() not in headings] == []
+
+
 # --- docstrings -------------------------------------------------------------------------------------------------------
 
 
