@@ -50,7 +50,7 @@ def snapshot(generator: Generator[Any, Any, Any]) -> Hashable:
 
 def _frozen(value: Any, seen: dict[int, tuple[int, Any]]) -> Hashable:
     kind = type(value)
-    if kind in _ATOMS or isinstance(value, Enum):
+    if kind in _ATOMS:
         return value  # type: ignore[no-any-return]
     if kind in _NUMBERS:
         return kind, value
@@ -76,6 +76,8 @@ def _frozen(value: Any, seen: dict[int, tuple[int, Any]]) -> Hashable:
         return value if inside[0] is None else (value.__code__, _frozen(inside, seen))
     if kind is types.MethodType:
         return kind, value.__func__, _frozen(value.__self__, seen)
+    if isinstance(value, Enum):
+        return value
     if kind in _ITERATORS:
         return kind, _frozen(value.__reduce__(), seen)
     if isinstance(value, BaseException):
@@ -84,16 +86,22 @@ def _frozen(value: Any, seen: dict[int, tuple[int, Any]]) -> Hashable:
 
 
 def _fields(value: Any, seen: dict[int, tuple[int, Any]]) -> Hashable:
-    names: list[str] = []
-    for base in type(value).__mro__:
-        slots = base.__dict__.get("__slots__", ())
-        names += [slots] if isinstance(slots, str) else slots
-    names += [name for name in getattr(type(value), "__struct_fields__", ()) if name not in names]
+    names = _names(type(value))  # type: ignore[arg-type]
     state = getattr(value, "__dict__", None)
     if not names and state is None and type(value) is not object:
         raise Unknown(type(value))
     slotted = tuple((name, _frozen(getattr(value, name), seen)) for name in names if hasattr(value, name))
     return slotted, None if state is None else _frozen(state, seen)
+
+
+@cache
+def _names(kind: Any) -> tuple[str, ...]:
+    """The slots of a class, and the fields of a struct."""
+    names: dict[str, None] = {}
+    for base in kind.__mro__:
+        slots = base.__dict__.get("__slots__", ())
+        names.update(dict.fromkeys([slots] if isinstance(slots, str) else slots))
+    return tuple(names | dict.fromkeys(getattr(kind, "__struct_fields__", ())))
 
 
 def _is_set(cell: types.CellType) -> bool:

@@ -518,14 +518,17 @@ class Simulator:
         return number
 
     def _run_alone(self, process: Process, state: int) -> tuple[Hashable, int]:
-        program = self.program(process)
-        place = program.start
-        while place.pending:
-            index, _, op, _ = place.pending[0]
-            state, answer = self.store.rows[state].get(op) or self.store.perform(state, op)
-            place = place.next.get((index, answer)) or program.after(place, index, answer)
-        assert place.node.outcome is not None
-        return place.node.outcome[0], state
+        run = _Run(process, self.store.now, self.overwriting)
+        outcome = run.advance(None)
+        while outcome is None:
+            answers: list[Any] = []
+            for sent in run.batch:
+                if sent is not None:
+                    op = self.store.op(sent, 1)
+                    state, answer = self.store.rows[state].get(op) or self.store.perform(state, op)
+                    answers.append(self.store.answers[answer])
+            outcome = run.advance(tuple(answers))
+        return outcome[0], state
 
     def program(self, process: Process) -> _Program:
         if process not in self._programs:
