@@ -19,6 +19,7 @@ from . import servers
 for _name in list(os.environ):
     if _name.startswith(("AWS_", "S3_", "R2_", "GOOGLE_", "FSSPEC_")) or _name in (
         "ARTIFACTFS_URL",
+        "ARTIFACTFS_CONFIG",
         "ARTIFACTFS_KEYS",
         "ARTIFACTFS_ACTIVE_KEY_ID",
         "ARTIFACTFS_SCOPE_SECRET",
