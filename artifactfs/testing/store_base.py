@@ -20,7 +20,13 @@ LONG = random.Random(7).randbytes(WHOLE_LIMIT + 4321)
 
 
 class StoreTests:
-    """Fixtures: *store* is given by the suite's user; every test works in an app of its own."""
+    """Fixtures: *store* is given by the suite's user; every test works in an app of its own.
+
+    Attributes:
+        longest_segment: bytes that a segment of a key may have, where the store below holds less than its backend knows.
+    """
+
+    longest_segment: int | None = None
 
     @pytest.fixture
     def store(self) -> ArtifactStore:

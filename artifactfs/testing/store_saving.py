@@ -229,8 +229,8 @@ class Saving(StoreTests):
 
     def test_the_longest_name_that_fits_is_taken_and_a_longer_one_refused(self, scope: Scope) -> None:
         backend, room = scope.store.backend, 1024
-        if backend.max_segment is not None:
-            room = min(room, backend.max_segment)
+        for limit in (backend.max_segment, self.longest_segment):
+            room = room if limit is None else min(room, limit)
         if backend.max_key is not None:
             room = min(room, backend.max_key - len(scope.id.artifact("x").longest_key) + 1)
         longest = "x" * room
