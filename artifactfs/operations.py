@@ -120,8 +120,8 @@ class Core:
 
     def remember(self, artifact: ArtifactId, record: Record) -> None:
         """*record* was just published."""
-        mark = record.version if isinstance(record, Removed) else None
-        memory = Memory(record.version + 1, Seen(record.timestamp.timestamp(), mark))
+        marks = (record.version,) if isinstance(record, Removed) else ()
+        memory = Memory(record.version + 1, Seen(record.timestamp.timestamp(), marks))
         with self._lock:
             self._memories.pop(artifact.folder, None)
             self._memories[artifact.folder] = (memory, time.monotonic())

@@ -27,6 +27,7 @@ from artifactfs.records import (
     Tombstone,
     decode,
     encode,
+    may_be_tombstone,
     rewrite,
     tombstone,
 )
@@ -67,20 +68,22 @@ class Draft:
 class Seen:
     """What was known of the artifact when a number was claimed.
 
-    `floor` is the newest store time that was seen; `mark` the number of a mark that hides the name and is not needed once
-    a higher number is published; `unhinted` says that the newest number had to be searched for want of a hint.
+    `floor` is the newest store time that was seen; `marks` the numbers of marks that may hide the name, and are not needed
+    once a higher number is published; `unhinted` says that the newest number had to be searched for want of a hint.
     """
 
     floor: float = 0.0
-    mark: int | None = None
+    marks: tuple[int, ...] = ()
     unhinted: bool = False
 
     @classmethod
-    def in_view(cls, view: View) -> Seen:
-        """The newest version is perhaps a removal where its payload is empty: then it has a mark of its number."""
-        last = max(view.payloads, default=None)
-        mark = last if last is not None and view.payloads[last] == 0 else None
-        return cls(view.newest_time, mark, view.unhinted)
+    def in_view(cls, artifact: ArtifactId, view: View) -> Seen:
+        """Marks bear the number of the removal, or of the top when the newest version was deleted: sizes tell of both."""
+        last, top = max(view.payloads, default=-1), view.top
+        marks = {last} if view.payloads.get(last) == 0 else set()
+        if top > last and may_be_tombstone(artifact.name, top, view.records[top][0]):
+            marks.add(top)
+        return cls(view.newest_time, tuple(marks), view.unhinted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +135,7 @@ def claim_next(env: Env, artifact: ArtifactId, draft: Draft, number: int, seen: 
         number += 1
         if lost % CONFLICTS_BEFORE_LISTING == 0:
             view = yield from look(artifact)
-            number, seen = max(number, view.top + 1), Seen.in_view(view)
+            number, seen = max(number, view.top + 1), Seen.in_view(artifact, view)
 
 
 def abandon(env: Env, artifact: ArtifactId, claim: Claim) -> Steps[None]:

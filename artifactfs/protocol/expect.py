@@ -41,7 +41,7 @@ def claim_after(env: Env, artifact: ArtifactId, draft: Draft, expect: Expected, 
             if met == "look again":
                 continue
             followed = met
-            number, seen = view.top + 1, Seen.in_view(view)
+            number, seen = view.top + 1, Seen.in_view(artifact, view)
         claim = yield from try_claim(env, artifact, draft, number, seen)
         known = None
         if claim is None:

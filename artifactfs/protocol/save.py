@@ -70,7 +70,7 @@ def claim_for(
     if memory is not None:
         return (yield from claim_next(env, artifact, draft, memory.next, memory.seen))
     view = yield from look(artifact)
-    return (yield from claim_next(env, artifact, draft, view.top + 1, Seen.in_view(view)))
+    return (yield from claim_next(env, artifact, draft, view.top + 1, Seen.in_view(artifact, view)))
 
 
 def remove(env: Env, artifact: ArtifactId) -> Steps[Record]:
@@ -85,7 +85,7 @@ def remove(env: Env, artifact: ArtifactId) -> Steps[Record]:
     if found is None or isinstance(found.record, Removed):
         raise ArtifactNotFound(f"there is no artifact {artifact.label!r} to remove", artifact=artifact.label)
     draft = Draft(found.record.mime_type, {}, env.write_id(), removal=True)
-    number, seen = view.top + 1, Seen.in_view(view)
+    number, seen = view.top + 1, Seen.in_view(artifact, view)
     while True:
         claim = yield from claim_next(env, artifact, draft, number, seen)
         yield from mark_hidden(artifact, claim.number)
@@ -106,8 +106,9 @@ def tidy(artifact: ArtifactId, claim: Claim) -> Steps[None]:
         ops.append(Put(artifact.hint(number), b"", EMPTY_TYPE))
     if number % HINT_EVERY == quarter and number > 2 * HINT_EVERY:
         ops.append(Delete((artifact.hint(number + quarter - 2 * HINT_EVERY),)))
-    if claim.seen.mark is not None and claim.seen.mark < number:
-        ops.append(Delete((artifact.mark(claim.seen.mark),)))
+    marks = [artifact.mark(mark) for mark in claim.seen.marks if mark < number]
+    if marks:
+        ops.append(Delete(tuple(marks)))
     if ops:
         try:
             yield tuple(ops)
