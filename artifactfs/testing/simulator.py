@@ -259,13 +259,14 @@ class _Run:
 class _Place:
     """A node, and how far its batch has come. `pending`: (index, bit, number of the operation, whether it writes)."""
 
-    __slots__ = ("done", "full", "next", "node", "number", "pending", "sent")
+    __slots__ = ("done", "full", "moved", "next", "node", "number", "pending")
 
     def __init__(
         self, number: int, node: _Node, done: tuple[int, ...], pending: tuple[tuple[int, int, int, bool], ...]
     ):
         self.number, self.node, self.done, self.pending = number, node, done, pending
         self.next: dict[tuple[int, int], _Place] = {}
+        self.moved: dict[int, int] = {}
         mask = 1
         for _, bit, _, _ in pending:
             mask |= bit
@@ -549,7 +550,12 @@ class Simulator:
 
     def observe(self, seen: int, process: Process, began: bool, before: int, after: int, end: _Node | None) -> int:
         """What the observer knows after a step. *before* and *after* are states of the store."""
-        first, second = self._enter(before), self._enter(after)
+        views = self._views
+        if after >= len(views) or views[after] < 0:
+            self._enter(after)
+        first, second = views[before], views[after]
+        if first == second and not began and end is None:
+            return seen
         key = (seen, process, began, first, second, end)
         known = self._steps.get(key)
         if known is None:
@@ -632,11 +638,11 @@ class _Search:
 
     def successors(self, state: State) -> Iterator[State]:
         """What can happen next; `Simulator._action` says what it was."""
-        simulator, programs = self.simulator, self.programs
-        store, rows = simulator.store, simulator.store.rows
+        simulator = self.simulator
+        store = simulator.store
         at, late, faults, seen = state[:4]
-        row = rows[at]
-        for process, program in enumerate(programs):
+        row = store.rows[at]
+        for process, program in enumerate(self.programs):
             encoded = state[4 + process]
             place = program.places[encoded >> _SHIFT]
             mask = encoded & _MASK
@@ -647,52 +653,55 @@ class _Search:
                     continue
                 simulator._action = ("run", process, index)
                 found = place.next.get((index, answer)) or program.after(place, index, answer)
-                advanced = begins or found.node is not place.node
-                code = found.full if advanced else found.number << _SHIFT | (mask & ~bit)
-                end = found.node if found.node.outcome is not None else None
-                knows = seen
-                if to == at:
-                    if begins or end is not None:
-                        knows = simulator.observe(seen, program.process, begins, at, at, end)
-                    yield (*state[:3], knows, *state[4 : 4 + process], code, *state[5 + process :])
-                else:
-                    knows = simulator.observe(seen, program.process, begins, at, to, end)
-                    yield self._moved(state, at, to, late, faults, knows, process, code, found.node is not place.node)
+                node = found.node
+                advanced = node is not place.node
+                after = list(state)
+                after[4 + process] = found.full if advanced or begins else found.number << _SHIFT | (mask & ~bit)
+                end = node if advanced and node.outcome is not None else None
+                if to != at:
+                    after[3] = simulator.observe(seen, program.process, begins, at, to, end)
+                    self._move(after, at, to, process if advanced else -1)
+                elif begins or end is not None:
+                    after[3] = simulator.observe(seen, program.process, begins, at, at, end)
+                yield tuple(after)
             if faults and mask & 1:
                 yield from self._faulty(state, process, program, place, mask, begins)
-        for index, (op, process) in enumerate(simulator._lates[late]):
-            to, _ = row.get(op) or store.perform(at, op)
-            if to != at:
-                simulator._action = ("land", process, index)
-                waiting = simulator._lates[late]
-                rest = simulator.late((*waiting[:index], *waiting[index + 1 :]))
-                knows = simulator.observe(seen, programs[process].process, False, at, to, None)
-                yield self._moved(state, at, to, rest, faults, knows, -1, 0, False)
+        if late:
+            waiting = simulator._lates[late]
+            for index, (op, process) in enumerate(waiting):
+                to, _ = row.get(op) or store.perform(at, op)
+                if to != at:
+                    simulator._action = ("land", process, index)
+                    after = list(state)
+                    after[1] = simulator.late((*waiting[:index], *waiting[index + 1 :]))
+                    after[3] = simulator.observe(seen, self.programs[process].process, False, at, to, None)
+                    self._move(after, at, to, -1)
+                    yield tuple(after)
 
-    def _moved(
-        self, state: State, at: int, to: int, late: int, faults: int, seen: int, process: int, code: int, fresh: bool
-    ) -> State:
-        """A state after the store has changed: who waits for an answer that is another now may ask again."""
+    def _move(self, state: list[int], at: int, to: int, advanced: int) -> None:
+        """The store has changed: who waits for an answer that is another now may ask again.
+
+        All but the process that has *advanced*: what it waits for was issued after the change.
+        """
+        state[0] = to
+        key = at << _SHIFT | to
+        for process, program in enumerate(self.programs):
+            if process != advanced:
+                place = program.places[state[4 + process] >> _SHIFT]
+                if place is not program.start and place.pending:
+                    state[4 + process] = place.moved.get(key) or self._changed(place, at, to, key)
+
+    def _changed(self, place: _Place, at: int, to: int, key: int) -> int:
         store = self.simulator.store
         before, after = store.rows[at], store.rows[to]
-        codes: list[int] = []
-        for other, program in enumerate(self.programs):
-            encoded = code if other == process else state[4 + other]
-            if other == process and fresh:
-                codes.append(encoded)
-                continue
-            place = program.places[encoded >> _SHIFT]
-            if place is program.start or not place.pending:
-                codes.append(encoded)
-                continue
-            mask = 0
-            for _, bit, op, _ in place.pending:
-                was = before.get(op) or store.perform(at, op)
-                now = after.get(op) or store.perform(to, op)
-                if was[1] != now[1] or (was[0] == at) != (now[0] == to):
-                    mask |= bit
-            codes.append(place.number << _SHIFT | mask)
-        return (to, late, faults, seen, *codes)
+        mask = 0
+        for _, bit, op, _ in place.pending:
+            was = before.get(op) or store.perform(at, op)
+            now = after.get(op) or store.perform(to, op)
+            if was[1] != now[1] or (was[0] == at) != (now[0] == to):
+                mask |= bit
+        place.moved[key] = code = place.number << _SHIFT | mask
+        return code
 
     def _faulty(
         self, state: State, process: int, program: _Program, place: _Place, mask: int, begins: bool

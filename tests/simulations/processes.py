@@ -123,7 +123,7 @@ def saver(
             mime_type="text/plain",
             metadata={},
             expect=expect,
-            memory=None if memory is None else save_module.Memory(memory, Seen(mark=mark)),
+            memory=None if memory is None else save_module.Memory(memory, Seen(marks=() if mark is None else (mark,))),
         )
 
     role = Role("save", content_of(payload, name), expect, may_fail=may_fail)

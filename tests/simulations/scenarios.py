@@ -91,7 +91,7 @@ def others(contents: Contents, way: Way = PLAIN) -> list[Process]:
         all_deleter(**way.calls),
         fencer(**way.calls),
     ]
-    if any(b"tombstone" in item.data for item in contents.values()):
+    if any(b"tombstone" in item.data or "@hidden" in key for key, item in contents.items()):
         found.append(compactor(may_fail=fail))
     return found
 
