@@ -10,8 +10,9 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any, Protocol, TypeVar
 
-from artifactfs.backends.base import Backend
+from artifactfs.backends.base import Backend, Upload
 from artifactfs.protocol.ops import Batch, Emit, Lazy, Op, Pull, Rewind, Steps
+from artifactfs.waiting import in_thread, result_of, to_its_end
 
 T = TypeVar("T")
 
@@ -95,12 +96,31 @@ def perform(batch: Batch, backend: Backend, source: Source | None) -> tuple[Any,
 
 
 def call(backend: Backend, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Run one coroutine of *backend* where it belongs, and wait for it."""
+    """Run one coroutine of *backend* where it belongs, and wait for its end, also when interrupted."""
     if backend.placement != "loop":
         return _finish(make())
-    from fsspec.asyn import get_loop, sync
+    home = get_home_loop()
+    if asyncio._get_running_loop() is home:
+        raise RuntimeError(
+            "a store was called from fsspec's own event loop, which it needs: use AsyncArtifactStore there"
+        )
+    return result_of(asyncio.run_coroutine_threadsafe(make(), home))
 
-    return sync(get_loop(), make)  # type: ignore[no-any-return]
+
+def get_home_loop() -> asyncio.AbstractEventLoop:
+    """The loop on which backends of placement "loop" live."""
+    from fsspec.asyn import get_loop
+
+    loop: asyncio.AbstractEventLoop = get_loop()
+    return loop
+
+
+def drop(backend: Backend, upload: Upload) -> None:
+    """Abort *upload* without waiting for a network: for a garbage collector, which may run anywhere."""
+    if backend.placement == "loop":
+        asyncio.run_coroutine_threadsafe(upload.abort(), get_home_loop())
+    else:
+        _finish(upload.abort())
 
 
 def _finish(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -178,8 +198,7 @@ async def _aanswer(
 
 async def aperform(batch: Batch, backend: Backend, source: AsyncSource | None) -> tuple[Any, ...]:
     if len(batch) == 2 and isinstance(batch[1], Pull) and source is not None:
-        (first,), piece = await asyncio.gather(aperform(batch[:1], backend, None), source.pull())
-        return first, piece
+        return await _meanwhile(asyncio.ensure_future(aperform(batch[:1], backend, None)), source)
     if isinstance(batch[0], Pull):
         assert source is not None
         return (await source.pull(),)
@@ -190,25 +209,26 @@ async def aperform(batch: Batch, backend: Backend, source: AsyncSource | None) -
     return await acall(backend, lambda: _in_turn(batch, backend))
 
 
+async def _meanwhile(part: asyncio.Future[tuple[Any, ...]], source: AsyncSource) -> tuple[Any, ...]:
+    """Pull the next piece while *part* is sent; whatever happens to the one, the other is let end."""
+    try:
+        piece = await source.pull()
+    except BaseException:
+        try:
+            await to_its_end(part)
+        except Exception:  # noqa: BLE001  (the source failed first)
+            pass
+        raise
+    return (await to_its_end(part))[0], piece
+
+
 async def acall(backend: Backend, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """As `call`, from an event loop. A caller that is cancelled waits until what it began has ended."""
     if backend.placement == "inline":
         return await make()
     if backend.placement == "thread":
-        return await _to_its_end(asyncio.get_running_loop().run_in_executor(None, lambda: _finish(make())))
-    from fsspec.asyn import get_loop
-
-    home = get_loop()
+        return await in_thread(lambda: _finish(make()))
+    home = get_home_loop()
     if home is asyncio.get_running_loop():
-        return await make()
-    return await _to_its_end(asyncio.wrap_future(asyncio.run_coroutine_threadsafe(make(), home)))
-
-
-async def _to_its_end(future: asyncio.Future[T]) -> T:
-    """Await *future* even through a cancellation, which is raised afterwards: a write must not go on unseen."""
-    try:
-        return await asyncio.shield(future)
-    except asyncio.CancelledError:
-        if not future.done():
-            await asyncio.wait([future])
-        raise
+        return await to_its_end(asyncio.ensure_future(make()))
+    return await to_its_end(asyncio.wrap_future(asyncio.run_coroutine_threadsafe(make(), home)))

@@ -29,14 +29,17 @@ class ArtifactError(Exception):
             setattr(self, "errno", self._errno)  # noqa: B010  (OSError's own attribute; str() stays the message)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), str(self), dict(self.__dict__)), {}
+        return _rebuild, (type(self), str(self), dict(self.__dict__), getattr(self, "errno", None)), {}
 
     def __setstate__(self, state: object) -> None:
         """All state travels through `_rebuild`."""
 
 
-def _rebuild(kind: type[ArtifactError], message: str, facts: dict[str, Any]) -> ArtifactError:
-    return kind(message, **facts)
+def _rebuild(kind: type[ArtifactError], message: str, facts: dict[str, Any], number: int | None) -> ArtifactError:
+    error = kind(message, **facts)
+    if isinstance(error, OSError):
+        error.errno = number
+    return error
 
 
 class InvalidName(ArtifactError, ValueError):

@@ -6,7 +6,7 @@ import re
 from functools import cached_property
 
 from artifactfs.errors import InvalidName
-from artifactfs.names import USER_SCOPE, encode
+from artifactfs.names import USER_SCOPE, check, encode
 
 STORE_FOLDER = "@store/"
 """What the store knows of itself; beside the apps."""
@@ -31,7 +31,8 @@ class ScopeId:
     """
 
     def __init__(self, app: str, user: str, session: str | None) -> None:
-        self.app, self.user, self.session = app, user, session
+        self.app, self.user = check(app, "app"), check(user, "user")
+        self.session = None if session is None else check(session, "session")
         inner = USER_SCOPE if session is None else encode(session, "session")
         self.folder = f"{encode(app, 'app')}/{encode(user, 'user')}/{inner}/"
         self.label = f"{app}/{user}/{USER_SCOPE if session is None else session}"
@@ -70,7 +71,7 @@ class ArtifactId:
     """
 
     def __init__(self, scope: ScopeId, name: str) -> None:
-        self.scope, self.name = scope, name
+        self.scope, self.name = scope, check(name)
         self.segment = encode(name, "name")
         self.folder = f"{scope.folder}{self.segment}/"
 

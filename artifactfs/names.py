@@ -48,7 +48,7 @@ def check(text: object, what: str = "name") -> str:
         raise InvalidName(f"{what} {text[:80]!r} holds a NUL character, which no store takes")
     if size > MAX_NAME:
         raise InvalidName(f"{what} {text[:40]!r}… is {size} bytes of UTF-8; at most {MAX_NAME} are allowed")
-    return text
+    return str.__str__(text)
 
 
 def encode(text: str, what: str = "name") -> str:
@@ -94,8 +94,8 @@ def shared_prefix(prefix: str) -> str:
     return spell(certain + "x")[:-1] if certain else ""
 
 
-def decode(segment: str, what: str = "name") -> str:
-    """The name that *segment* stands for.
+def decode(segment: str, what: str = "name", folder: str = "") -> str:
+    """The name that *segment* stands for; *folder* is where it was met, for the error.
 
     Raises:
         IntegrityError: *segment* is not the one spelling that `encode` gives that name; something else wrote it.
@@ -104,7 +104,7 @@ def decode(segment: str, what: str = "name") -> str:
     if text is not None:
         return text
     raise IntegrityError(
-        f"{segment!r} in the store is not how any {what} is spelled there (docs/spec.md, Segments); "
+        f"{folder + segment!r} in the store is not how any {what} is spelled there (docs/spec.md, Segments); "
         "rename or remove it: another program wrote it"
     )
 

@@ -6,7 +6,6 @@ checked for this store, `user:` names, versions by number, from the end or by ti
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Mapping
 from datetime import datetime
@@ -27,15 +26,15 @@ from artifactfs.mime import check as check_mime
 from artifactfs.mime import guess
 from artifactfs.names import USER_SCOPE, decode, encode
 from artifactfs.protocol import ability, erase, names
-from artifactfs.protocol.claim import Seen
+from artifactfs.protocol.claim import Memory, Seen
 from artifactfs.protocol.compact import compact
 from artifactfs.protocol.delete import delete_all, delete_version
-from artifactfs.protocol.env import HINT_TTL, Env
+from artifactfs.protocol.env import HINT_TTL, Clocked, Env
 from artifactfs.protocol.expect import Expected
 from artifactfs.protocol.listing import look, look_all
 from artifactfs.protocol.ops import Emit, Lazy, List, Steps
 from artifactfs.protocol.read import AT_ONCE, Found, at_time, confirm_many, existing, fetch, newest
-from artifactfs.protocol.save import Memory, remove, save
+from artifactfs.protocol.save import remove, save
 from artifactfs.protocol.stream import save_stream
 from artifactfs.records import Record, Removed, check_metadata
 
@@ -44,6 +43,8 @@ Version: TypeAlias = "int | Literal['latest'] | datetime | None"
 
 REMEMBERED = 10_000
 """Artifacts whose newest number a store remembers."""
+
+CLOCKS = Env()
 
 
 class Artifact(msgspec.Struct, frozen=True):
@@ -61,8 +62,7 @@ class Core:
         self.read_only, self.single_writer, self.max_bytes = read_only, single_writer, max_bytes
         self.abilities: Abilities | None = backend.abilities
         self.env: Env | None = None
-        self._memories: dict[str, tuple[Memory, float]] = {}
-        self._lock = threading.Lock()
+        self._memories: dict[str, Memory] = {}  # without a lock, which a fork or a collector could meet closed
 
     def writing(self) -> Steps[Env]:
         """What the protocol needs to write here safely; the store is probed if nobody has done that yet.
@@ -115,25 +115,23 @@ class Core:
         return artifact
 
     def recall(self, artifact: ArtifactId) -> Memory | None:
-        held = self._memories.get(artifact.folder)
-        return held[0] if held is not None and time.monotonic() - held[1] < HINT_TTL else None
+        memory = self._memories.get(artifact.folder)
+        return memory if memory is not None and memory.seen.at.age(CLOCKS) < HINT_TTL else None
 
     def remember(self, artifact: ArtifactId, record: Record) -> None:
         """*record* was just published."""
         marks = (record.version,) if isinstance(record, Removed) else ()
-        memory = Memory(record.version + 1, Seen(record.timestamp.timestamp(), marks))
-        with self._lock:
-            self._memories.pop(artifact.folder, None)
-            self._memories[artifact.folder] = (memory, time.monotonic())
-            while len(self._memories) > REMEMBERED:
-                del self._memories[next(iter(self._memories))]
+        seen = Seen(Clocked.read(CLOCKS), record.timestamp.timestamp(), marks)
+        self._memories.pop(artifact.folder, None)
+        self._memories[artifact.folder] = Memory(record.version + 1, seen)
+        if len(self._memories) > REMEMBERED:
+            self._memories.pop(next(iter(tuple(self._memories)), ""), None)
 
-    def forget(self, artifact: ArtifactId | None = None) -> None:
-        with self._lock:
-            if artifact is None:
-                self._memories.clear()
-            else:
-                self._memories.pop(artifact.folder, None)
+    def forget(self, artifact: ArtifactId) -> None:
+        self._memories.pop(artifact.folder, None)
+
+    def forget_all(self) -> None:
+        self._memories.clear()
 
     def __getstate__(self) -> dict[str, Any]:
         raise TypeError("a store is pickled by its URL and options")
@@ -205,7 +203,7 @@ class StoreOperations:
         saving there; not atomic: where it fails, erase again. For an artifact of the user's scope give ``name`` alone.
         """
         yield from self.core.writing()
-        self.core.forget()
+        self.core.forget_all()
         if session is None and name is None:
             return (yield from erase.erase(f"{encode(app, 'app')}/{encode(user, 'user')}/"))
         scope = ScopeId(app, user, session)
@@ -235,12 +233,8 @@ class ScopeOperations:
         expect: Expected | None,
     ) -> Steps[Record]:
         """Save *head*, and unless that is the *whole*, what the driver's source brings after it."""
-        artifact = self.artifact(name)
+        artifact, env, plain = yield from self.prepare(name, mime_type, metadata, expect)
         kind = guess(artifact.name, head) if mime_type is None else check_mime(mime_type)
-        plain = check_metadata(metadata)
-        if not (expect is None or expect == "absent" or (type(expect) is int and expect >= 0)):
-            raise InvalidRef(f"expect must be a version number or 'absent', not {expect!r}", artifact=artifact.label)
-        env = yield from self.core.writing()
         memory = self.core.recall(artifact)
         try:
             if whole:
@@ -256,6 +250,18 @@ class ScopeOperations:
             raise
         self.core.remember(artifact, record)
         return record
+
+    def prepare(
+        self, name: str, mime_type: str | None, metadata: Mapping[str, Any] | None, expect: Expected | None
+    ) -> Steps[tuple[ArtifactId, Env, dict[str, Any]]]:
+        """Refuse what could not be saved, before anybody writes anything."""
+        artifact = self.artifact(name)
+        if mime_type is not None:
+            check_mime(mime_type)
+        plain = check_metadata(metadata)
+        if not (expect is None or expect == "absent" or (type(expect) is int and expect >= 0)):
+            raise InvalidRef(f"expect must be a version number or 'absent', not {expect!r}", artifact=artifact.label)
+        return artifact, (yield from self.core.writing()), plain
 
     def load(self, name: str, version: Version = None) -> Steps[Artifact]:
         """A version with its bytes, which have the size and the digest that its record tells.
@@ -322,7 +328,9 @@ class ScopeOperations:
         >>> list(scope.names())
         ['notes.txt']
         """
-        for text in (prefix, after or ""):
+        for text in (prefix, "" if after is None else after):
+            if not isinstance(text, str):
+                raise InvalidName(f"prefix and after are text, not {type(text).__name__}")
             try:
                 text.encode()
             except UnicodeEncodeError as error:
@@ -414,12 +422,12 @@ class ScopeOperations:
 
 def _missing(artifact: ArtifactId, number: int, *, removed: bool) -> Steps[Exception]:
     """The error for a version that is not there, which says what is."""
-    view = yield from look(artifact)
-    if not view.payloads:
+    numbers = yield from existing(artifact, (yield from look(artifact)))
+    if not numbers:
         return ArtifactNotFound(f"there is no artifact {artifact.label!r}", artifact=artifact.label)
     why = f"version {number} is the removal of the artifact, and holds nothing" if removed else f"no version {number}"
     return VersionNotFound(
-        f"artifact {artifact.name!r} has {why} (newest is {max(view.payloads)}) in {artifact.scope.label}",
+        f"artifact {artifact.name!r} has {why} (newest is {numbers[-1]}) in {artifact.scope.label}",
         artifact=artifact.label,
         version=number,
     )

@@ -21,6 +21,9 @@ FORMAT = 1
 MAX_METADATA = 64 * 1024
 """Bytes of JSON: the most that a caller's metadata may take."""
 
+MAX_DEPTH = 100
+"""Levels of lists and objects in a caller's metadata: any reader can decode that."""
+
 CONTENT_TYPE = "application/json"
 POINTER_TYPE = "text/uri-list"
 
@@ -216,10 +219,7 @@ def check_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
         return {}
     if not isinstance(metadata, Mapping):
         raise InvalidMetadata(f"metadata must be a mapping, not {type(metadata).__name__}")
-    try:
-        plain: dict[str, Any] = _plain(metadata, "metadata")
-    except RecursionError as error:
-        raise InvalidMetadata("metadata is nested too deeply, or holds itself") from error
+    plain: dict[str, Any] = _plain(metadata, "metadata")
     try:
         size = len(_encoder.encode(plain))
         json.dumps(plain, ensure_ascii=False).encode()
@@ -232,19 +232,26 @@ def check_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
     return plain
 
 
-def _plain(value: Any, where: str) -> Any:
+def _plain(value: Any, where: str, depth: int = 0) -> Any:
+    """*value* in the types that JSON has, and in no subclass of them."""
+    if depth > MAX_DEPTH:
+        raise InvalidMetadata(f"metadata is nested deeper than {MAX_DEPTH} levels, or holds itself")
     match value:
-        case None | bool() | str() | int():
+        case None | bool():
             return value
+        case str():
+            return str.__str__(value)
+        case int():
+            return int(value)
         case float():
             if not math.isfinite(value):
                 raise InvalidMetadata(f"{where} is {value}, which JSON cannot hold")
-            return value
+            return float(value)
         case list() | tuple():
-            return [_plain(item, f"{where}[{place}]") for place, item in enumerate(value)]
+            return [_plain(item, f"{where}[{place}]", depth + 1) for place, item in enumerate(value)]
         case Mapping():
             for key in value:
                 if not isinstance(key, str):
                     raise InvalidMetadata(f"{where} has the key {key!r:.80}; keys must be text")
-            return {key: _plain(item, f"{where}.{key:.40}") for key, item in value.items()}
+            return {str.__str__(key): _plain(item, f"{where}.{key:.40}", depth + 1) for key, item in value.items()}
     raise InvalidMetadata(f"{where} is a {type(value).__name__}, which JSON cannot hold")

@@ -6,16 +6,16 @@ digest; only what is longer is streamed.
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from typing import Any, BinaryIO, TypeAlias
 
 from artifactfs.backends.base import WHOLE_LIMIT
 from artifactfs.errors import InvalidMetadata
+from artifactfs.waiting import in_thread
 
 PIECE = 1024 * 1024
-"""Bytes read from a file at a time."""
+"""Bytes that a stream is sent in at a time."""
 
 Payload: TypeAlias = "bytes | bytearray | memoryview | str | os.PathLike[str] | BinaryIO | Iterable[bytes]"
 AsyncPayload: TypeAlias = "Payload | AsyncIterable[bytes]"
@@ -69,14 +69,18 @@ class PieceSource:
         return b"".join(held), False
 
     def pull(self) -> bytes:
+        """The next `PIECE` bytes or a little more, of however many pieces; fewer at the end, and then none."""
         if self._pieces is None:
             self._pieces = self._open()
-        assert self._pieces is not None
+        gathered = bytearray()
         for piece in self._pieces:
             data = _checked(piece)
-            if data:
+            if not gathered and len(data) >= PIECE:
                 return data
-        return b""
+            gathered += data
+            if len(gathered) >= PIECE:
+                break
+        return bytes(gathered)
 
     def rewind(self) -> bool:
         if not getattr(self._open, "again", False):
@@ -98,7 +102,7 @@ class AsyncPieceSource:
 
     async def head(self) -> tuple[bytes, bool]:
         if self._inner is not None:
-            return self._inner.head() if self._inner.in_memory else await asyncio.to_thread(self._inner.head)
+            return self._inner.head() if self._inner.in_memory else await in_thread(self._inner.head)
         held: list[bytes] = []
         size = 0
         while size <= WHOLE_LIMIT:
@@ -111,13 +115,17 @@ class AsyncPieceSource:
 
     async def pull(self) -> bytes:
         if self._inner is not None:
-            return self._inner.pull() if self._inner.in_memory else await asyncio.to_thread(self._inner.pull)
+            return self._inner.pull() if self._inner.in_memory else await in_thread(self._inner.pull)
         assert self._stream is not None
+        gathered = bytearray()
         async for piece in self._stream:
             data = _checked(piece)
-            if data:
+            if not gathered and len(data) >= PIECE:
                 return data
-        return b""
+            gathered += data
+            if len(gathered) >= PIECE:
+                break
+        return bytes(gathered)
 
     async def rewind(self) -> bool:
         return self._inner is not None and self._inner.rewind()
@@ -163,6 +171,10 @@ def _of_file(file: BinaryIO, start: int | None) -> Iterator[bytes]:
         file.seek(start)
     while piece := file.read(PIECE):
         yield piece
+    if piece is None:
+        raise BlockingIOError(
+            "the file to save has nothing to read yet, and is not at its end: open it in blocking mode"
+        )
 
 
 def _checked(piece: Any) -> bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -430,16 +431,22 @@ class LocalUpload:
         self._final = final
         self._temporary = temporary
         self._fd: int | None = fd
+        self._lock = threading.Lock()  # a closed descriptor's number is given to the next file that is opened
 
     async def write(self, data: bytes) -> None:
         """Append *data*."""
         try:
-            files.write_all(self._open(), data)
+            with self._lock:
+                files.write_all(self._open(), data)
         except OSError as error:
             self._backend._fail(error, self._key)
 
     async def commit(self) -> Written:
         """Link the file to its name if no object is there; it is dated by this moment."""
+        with self._lock:
+            return self._commit()
+
+    def _commit(self) -> Written:
         backend, fd = self._backend, self._open()
         try:
             os.utime(fd)
@@ -459,9 +466,10 @@ class LocalUpload:
 
     async def abort(self) -> None:
         """Remove the temporary file, and the folders that are empty without it."""
-        if self._fd is None:
-            return
-        self._close()
+        with self._lock:
+            if self._fd is None:
+                return
+            self._close()
         try:
             self._backend._drop(self._temporary)
         except OSError as error:

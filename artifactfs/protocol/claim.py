@@ -70,20 +70,33 @@ class Seen:
 
     `floor` is the newest store time that was seen; `marks` the numbers of marks that may hide the name, and are not needed
     once a higher number is published; `unhinted` says that the newest number had to be searched for want of a hint.
+    `at` is when that was asked for: a save has a day from then on.
     """
 
+    at: Clocked
     floor: float = 0.0
     marks: tuple[int, ...] = ()
     unhinted: bool = False
 
     @classmethod
-    def in_view(cls, artifact: ArtifactId, view: View) -> Seen:
+    def in_view(cls, at: Clocked, artifact: ArtifactId, view: View) -> Seen:
         """Marks bear the number of the removal, or of the top when the newest version was deleted: sizes tell of both."""
         last, top = max(view.payloads, default=-1), view.top
         marks = {last} if view.payloads.get(last) == 0 else set()
         if top > last and may_be_tombstone(artifact.name, top, view.records[top][0]):
             marks.add(top)
-        return cls(view.newest_time, tuple(marks), view.unhinted)
+        return cls(at, view.newest_time, tuple(marks), view.unhinted)
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What a store remembers of an artifact for a short while: the number to try next, and what else was seen.
+
+    The number before `next` is that of a version, which a compare-and-set may rely on.
+    """
+
+    next: int
+    seen: Seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +115,6 @@ def try_claim(env: Env, artifact: ArtifactId, draft: Draft, number: int, seen: S
 
     "Exists" may be the answer to our own first attempt, whose answer was lost: the `write_id` tells.
     """
-    began = Clocked.read(env)
     record = draft.record(artifact, number, env.stamp(seen.floor))
     key = artifact.record(number)
     written: Written
@@ -114,14 +126,14 @@ def try_claim(env: Env, artifact: ArtifactId, draft: Draft, number: int, seen: S
     except BaseException:  # an interrupt or a cancellation: the claim may stand, and its answer went unseen
         (got,) = yield (Get(key),)
         if got is not None and _is_ours(got.data, draft.write_id):
-            yield from abandon(env, artifact, Claim(number, record, got.tag, began, seen))
+            yield from abandon(env, artifact, Claim(number, record, got.tag, seen.at, seen))
         raise
     if written.done:
-        return Claim(number, record, written.tag, began, seen)
+        return Claim(number, record, written.tag, seen.at, seen)
     (got,) = yield (Get(key),)
     if got is None or not _is_ours(got.data, draft.write_id):
         return None
-    return Claim(number, record, got.tag, began, seen)
+    return Claim(number, record, got.tag, seen.at, seen)
 
 
 def claim_next(env: Env, artifact: ArtifactId, draft: Draft, number: int, seen: Seen) -> Steps[Claim]:
@@ -134,8 +146,9 @@ def claim_next(env: Env, artifact: ArtifactId, draft: Draft, number: int, seen: 
         lost += 1
         number += 1
         if lost % CONFLICTS_BEFORE_LISTING == 0:
+            at = Clocked.read(env)
             view = yield from look(artifact)
-            number, seen = max(number, view.top + 1), Seen.in_view(artifact, view)
+            number, seen = max(number, view.top + 1), Seen.in_view(at, artifact, view)
 
 
 def abandon(env: Env, artifact: ArtifactId, claim: Claim) -> Steps[None]:

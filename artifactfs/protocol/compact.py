@@ -23,7 +23,9 @@ def compact(env: Env, artifact: ArtifactId) -> Steps[int]:
     candidates = [
         number
         for number, (size, modified) in sorted(view.records.items())
-        if may_be_tombstone(artifact.name, number, size) and now - modified >= env.keep_tombstones
+        if may_be_tombstone(artifact.name, number, size)
+        and now - modified >= env.keep_tombstones
+        and (number in view.payloads or artifact.record(number) in leftovers(artifact, number, view.top))
     ]
     cleared = 0
     for start in range(0, len(candidates), AT_ONCE):
@@ -43,7 +45,7 @@ def _clear(artifact: ArtifactId, number: int, top: int) -> Steps[bool]:
         return False
     for key in leftovers(artifact, number, top):
         yield (Delete((key,)),)
-    return number != top
+    return True
 
 
 def leftovers(artifact: ArtifactId, number: int, top: int) -> tuple[str, ...]:

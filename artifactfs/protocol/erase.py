@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from artifactfs.backends.base import Page
-from artifactfs.protocol.ops import Delete, List, Steps
+from artifactfs.protocol.ops import Delete, Discard, List, ListUnfinished, Steps
 
 
 def erase(folder: str) -> Steps[int]:
-    """Remove every object below *folder*; how many there were. Whoever calls this knows that nobody is writing there.
+    """Remove every object below *folder*, parts of unfinished uploads included; how many objects there were.
+
+    Whoever calls this knows that nobody is writing there.
 
     Not atomic: where it fails, some are gone, and erasing again goes on.
     """
     count = 0
+    (uploads,) = yield (ListUnfinished(folder),)
+    for upload in uploads:
+        yield (Discard(upload),)
     while True:
         page: Page
         (page,) = yield (List(folder, deep=True),)

@@ -56,7 +56,7 @@ def folders(folder: str, what: str, skip: str) -> Lazy[str]:
     order = _InOrder()
     while order.position is not None or order.ready:
         if order.ready:
-            yield (Emit(decode(order.pop(), what)),)
+            yield (Emit(decode(order.pop(), what, folder)),)
         elif order.awaited is not None:
             beginning = order.awaited
             order.settle(beginning, (yield from _is_there(folder, beginning)))
@@ -173,7 +173,9 @@ class _Walk:
         """Whether the segment is that of a name that is asked for. A session's own names never start with ``user:``."""
         if segment.startswith("@") or (not self.shown and segment.startswith(_USER_KEY)):
             return False
-        return self.own + segment > self.floor and (self.shown + decode(segment)).startswith(self.prefix)
+        return self.own + segment > self.floor and (self.shown + decode(segment, "name", self.scope.folder)).startswith(
+            self.prefix
+        )
 
 
 def _is_there(folder: str, segment: str) -> Steps[bool]:

@@ -6,11 +6,11 @@ T. A failed operation is thrown into it as an error of `artifactfs.errors`, once
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias, TypeVar
 
-from artifactfs.backends.base import Backend, Got, Page, Stat, Upload, Written
+from artifactfs.backends.base import Backend, Got, Page, Stat, Unfinished, Upload, Written
 
 T = TypeVar("T")
 
@@ -103,6 +103,22 @@ class Delete(Op):
 class Now(Op):
     async def perform(self, backend: Backend) -> float:
         return await backend.now()
+
+
+@dataclass(frozen=True, slots=True)
+class ListUnfinished(Op):
+    folder: str
+
+    async def perform(self, backend: Backend) -> Sequence[Unfinished]:
+        return await backend.unfinished(self.folder)
+
+
+@dataclass(frozen=True, slots=True)
+class Discard(Op):
+    upload: Unfinished
+
+    async def perform(self, backend: Backend) -> None:
+        await backend.discard(self.upload)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,9 @@ from artifactfs.protocol.env import Env
 from artifactfs.protocol.ops import Commit, Create, Delete, Get, StatOf, Steps
 from artifactfs.records import FENCE_SIZE, Tombstone, decode, is_fence
 
+ROUNDS = 20
+"""How often a publish that meets now something and now nothing is tried: others would have to come and go as often."""
+
 
 def publish(env: Env, artifact: ArtifactId, claim: Claim, data: bytes, content_type: str) -> Steps[bool]:
     """Publish *data* under the claimed number. False where the claim was fenced: save again under a higher one.
@@ -84,7 +87,7 @@ def _until_settled(
     Where the payload has gone again it is sent once more if *resend*; an upload cannot be, so its record has the answer.
     """
     sent = 0
-    while True:
+    for _ in range(ROUNDS):
         written = yield from send()
         sent += written.tries
         if written.done:
@@ -100,6 +103,11 @@ def _until_settled(
         state = yield from _look_at_other(artifact, claim)
         if state is not None:
             return state
+    raise BackendError(
+        f"the store says that {artifact.payload(claim.number)!r} exists, and that nothing is there; nothing was saved: look "
+        "what stands in its place",
+        artifact=artifact.label,
+    )
 
 
 def _what_became(artifact: ArtifactId, claim: Claim) -> Steps[bool]:

@@ -61,7 +61,8 @@ def fetch(
         IntegrityError: the payload is not the one that its record describes, or the record is none.
         PayloadTooLarge: the payload has more bytes than *limit*.
     """
-    look_at = Get(artifact.payload(number), 0, None if limit is None else limit + 1) if whole else None
+    reach = None if limit is None else max(limit + 1, FENCE_SIZE)
+    look_at = Get(artifact.payload(number), 0, reach) if whole else None
     of_payload = look_at or StatOf(artifact.payload(number))
     got: Got | None
     payload: Got | Stat | None
@@ -246,7 +247,7 @@ def _is_fence(payload: Got | Stat) -> bool:
 
 
 def _check_limit(artifact: ArtifactId, number: int, payload: Got | Stat, limit: int | None) -> None:
-    if limit is not None and payload.size > limit:
+    if limit is not None and payload.size > limit and not _is_fence(payload):
         raise PayloadTooLarge(
             f"version {number} of {artifact.label!r} has {payload.size} bytes, more than max_bytes={limit}; "
             "open it and read it in pieces, or raise max_bytes",

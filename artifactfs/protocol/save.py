@@ -8,31 +8,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from artifactfs.errors import ArtifactError, ArtifactNotFound
+from artifactfs.backends.base import Stat
+from artifactfs.errors import ArtifactError, ArtifactNotFound, ForeignPayload
 from artifactfs.layout import HINT_EVERY, ArtifactId
-from artifactfs.protocol.claim import Claim, Draft, Seen, claim_next
-from artifactfs.protocol.env import Env
+from artifactfs.protocol.claim import Claim, Draft, Memory, Seen, abandon, claim_next
+from artifactfs.protocol.env import Clocked, Env
 from artifactfs.protocol.expect import Expected, claim_after
 from artifactfs.protocol.listing import look
 from artifactfs.protocol.marks import EMPTY_TYPE, mark_hidden
-from artifactfs.protocol.ops import Delete, Op, Put, Steps
+from artifactfs.protocol.ops import Delete, Op, Put, StatOf, Steps
 from artifactfs.protocol.publish import publish
 from artifactfs.protocol.read import newest
 from artifactfs.records import Record, Removed
-
-
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """What a store remembers of an artifact for a short while: the number to try next, and what else was seen.
-
-    The number before `next` is that of a version, which a compare-and-set may rely on.
-    """
-
-    next: int
-    seen: Seen
 
 
 def save(
@@ -55,10 +44,28 @@ def save(
     draft = Draft(mime_type, metadata, env.write_id(), len(data), hashlib.sha256(data).hexdigest())
     while True:
         claim = yield from claim_for(env, artifact, draft, expect, memory)
-        if (yield from publish(env, artifact, claim, data, mime_type)):
+        if (yield from publish_or_abandon(env, artifact, claim, data, mime_type)):
             yield from tidy(artifact, claim)
             return claim.record
         memory = None
+
+
+def publish_or_abandon(env: Env, artifact: ArtifactId, claim: Claim, data: bytes, mime_type: str) -> Steps[bool]:
+    """As `publish`; where that fails for sure, the claim is given up, so that nobody takes it for a save in progress."""
+    try:
+        return (yield from publish(env, artifact, claim, data, mime_type))
+    except (GeneratorExit, ForeignPayload):
+        raise
+    except ArtifactError as error:
+        if not getattr(error, "landed", False):
+            yield from abandon(env, artifact, claim)
+        raise
+    except BaseException:  # an interrupt or a cancellation, which came when the write had ended
+        there: Stat | None
+        (there,) = yield (StatOf(artifact.payload(claim.number)),)
+        if there is None:
+            yield from abandon(env, artifact, claim)
+        raise
 
 
 def claim_for(
@@ -66,11 +73,12 @@ def claim_for(
 ) -> Steps[Claim]:
     """Claim a number for *draft*: the next one, or the one that directly follows *expect*."""
     if expect is not None:
-        return (yield from claim_after(env, artifact, draft, expect, None if memory is None else memory.next - 1))
+        return (yield from claim_after(env, artifact, draft, expect, memory))
     if memory is not None:
         return (yield from claim_next(env, artifact, draft, memory.next, memory.seen))
+    at = Clocked.read(env)
     view = yield from look(artifact)
-    return (yield from claim_next(env, artifact, draft, view.top + 1, Seen.in_view(artifact, view)))
+    return (yield from claim_next(env, artifact, draft, view.top + 1, Seen.in_view(at, artifact, view)))
 
 
 def remove(env: Env, artifact: ArtifactId) -> Steps[Record]:
@@ -81,15 +89,16 @@ def remove(env: Env, artifact: ArtifactId) -> Steps[Record]:
     Raises:
         ArtifactNotFound: there is nothing to remove.
     """
+    at = Clocked.read(env)
     found, view = yield from newest(artifact)
     if found is None or isinstance(found.record, Removed):
         raise ArtifactNotFound(f"there is no artifact {artifact.label!r} to remove", artifact=artifact.label)
     draft = Draft(found.record.mime_type, {}, env.write_id(), removal=True)
-    number, seen = view.top + 1, Seen.in_view(artifact, view)
+    number, seen = view.top + 1, Seen.in_view(at, artifact, view)
     while True:
         claim = yield from claim_next(env, artifact, draft, number, seen)
         yield from mark_hidden(artifact, claim.number)
-        if (yield from publish(env, artifact, claim, b"", EMPTY_TYPE)):
+        if (yield from publish_or_abandon(env, artifact, claim, b"", EMPTY_TYPE)):
             return claim.record
         number = claim.number + 1
 

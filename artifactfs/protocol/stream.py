@@ -13,12 +13,12 @@ from typing import Any
 from artifactfs.backends.base import Got, Upload, Written
 from artifactfs.errors import ArtifactError, Conflict
 from artifactfs.layout import ArtifactId
-from artifactfs.protocol.claim import Claim, Draft, abandon, finished, rewrite_record
+from artifactfs.protocol.claim import Claim, Draft, Memory, abandon, finished, rewrite_record
 from artifactfs.protocol.env import Clocked, Env
 from artifactfs.protocol.expect import Expected
 from artifactfs.protocol.ops import Abort, Begin, Get, Part, Pull, Rewind, Steps
 from artifactfs.protocol.publish import publish_upload
-from artifactfs.protocol.save import Memory, claim_for, tidy
+from artifactfs.protocol.save import claim_for, tidy
 from artifactfs.records import Record, decode, encode
 
 

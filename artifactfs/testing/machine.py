@@ -221,7 +221,7 @@ class StoreMachine(RuleBasedStateMachine):
     def reopen(self, hints: bool) -> None:
         """Another store object, as another process has one; or one that lost all that it remembers."""
         if hints:
-            self.store._core.forget()
+            self.store._core.forget_all()
         else:
             self.store.close()
             self.store = self.open()
