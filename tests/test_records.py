@@ -374,8 +374,8 @@ def _endless() -> dict[str, Any]:
         ({"a": "\ud800"}, "cannot be stored as JSON"),
         ({"\udfff": 1}, "cannot be stored as JSON"),
         ({"a": "x" * 65530}, "65538 bytes as JSON; at most 65536"),
-        (_deep(10 * sys.getrecursionlimit()), "nested too deeply"),
-        (_endless(), "nested too deeply"),
+        (_deep(10 * sys.getrecursionlimit()), "nested deeper than 100 levels"),
+        (_endless(), "nested deeper than 100 levels"),
     ],
     ids=lambda value: None if isinstance(value, str) else "",
 )
@@ -388,3 +388,10 @@ def test_metadata_of_exactly_64_kib_is_taken() -> None:
     meta = {"a": "x" * (65536 - 8)}
     assert len(json.dumps(meta, separators=(",", ":"))) == 65536
     assert check_metadata(meta) == meta
+
+
+def test_metadata_of_a_hundred_levels_is_taken_and_read_back() -> None:
+    meta = _deep(100)
+    assert decode(encode(Blob(**{**_fields(GOLDEN[0][0]), "metadata": check_metadata(meta)}))).metadata == meta
+    with pytest.raises(InvalidMetadata, match="nested deeper than 100 levels"):
+        check_metadata(_deep(102))
