@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Any
 
-from artifactfs.backends.base import WHOLE_LIMIT, Backend
-from artifactfs.drivers import acall, aperform
+from artifactfs.backends.base import WHOLE_LIMIT, Backend, Upload
+from artifactfs.drivers import acall, aperform, drop
 from artifactfs.files import BUFFER, Discarded, read_range
 from artifactfs.layout import ArtifactId
-from artifactfs.protocol.ops import Pull, Rewind, Steps
+from artifactfs.protocol.ops import Begin, Pull, Rewind, Steps
 from artifactfs.records import Record, payload_size
 
 
@@ -83,8 +84,9 @@ class AsyncArtifactWriter:
         stream: Callable[[bytes], Steps[Record]],
     ) -> None:
         self._backend, self._save, self._stream = backend, save, stream
-        self._held: list[bytes] = []
-        self._size = self._holding = 0
+        self._held = bytearray()
+        self._upload: Upload | None = None
+        self._size = 0
         self._steps: Steps[Record] | None = None
         self._answered: tuple[Any, ...] = ()
         self._live = True
@@ -97,23 +99,22 @@ class AsyncArtifactWriter:
         """Append *data*: any length."""
         if not self._live:
             raise ValueError("write to a closed artifact")
-        piece = bytes(data)
-        self._size += len(piece)
-        self._held.append(piece)
-        self._holding += len(piece)
+        before = len(self._held)
+        self._held += data if isinstance(data, (bytes, bytearray)) else memoryview(data).tobytes()
+        written = len(self._held) - before
+        self._size += written
         if self._steps is not None:
-            if self._holding >= BUFFER:
+            if len(self._held) >= BUFFER:
                 await self._go((*self._answered, self._taken()), None)
-        elif self._holding > WHOLE_LIMIT:
+        elif len(self._held) > WHOLE_LIMIT:
             self._steps = self._stream(self._taken())
             await self._go(None, None)
-        return len(piece)
+        return written
 
     def _taken(self) -> bytes:
         """What was written and not sent yet, which is given away by this."""
-        data = b"".join(self._held)
+        data = bytes(self._held)
         self._held.clear()
-        self._holding = 0
         return data
 
     async def close(self) -> None:
@@ -121,7 +122,7 @@ class AsyncArtifactWriter:
         if not self._live:
             return
         if self._steps is not None:
-            if self._holding:
+            if self._held:
                 await self._go((*self._answered, self._taken()), None)
             await self._go((*self._answered, b""), None)
         else:
@@ -162,8 +163,20 @@ class AsyncArtifactWriter:
                     answers = (False,)
                 else:
                     answers = await aperform(batch, self._backend, None)
+                    if isinstance(batch[0], Begin):
+                        self._upload = answers[0]
             except BaseException as raised:  # noqa: BLE001  (the generator cleans up after anything)
                 error = raised
+
+    def __del__(self) -> None:
+        if not getattr(self, "_live", False):
+            return
+        self._live = False
+        if self._steps is not None:
+            self._steps.close()
+        if self._upload is not None:
+            drop(self._backend, self._upload)
+        warnings.warn("an artifact was written to and not closed; it was discarded", ResourceWarning, stacklevel=2)
 
     async def __aenter__(self) -> AsyncArtifactWriter:
         return self

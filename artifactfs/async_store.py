@@ -83,7 +83,7 @@ class AsyncArtifactStore:
             "deadline": deadline,
         }
         self._core = open_core(url, **settings, options=options)
-        self._made_of = (url, {**settings, **options})
+        self._made_of = (self._core.where, {**settings, **options})
         self._ops = StoreOperations(self._core)
 
     @classmethod
@@ -210,6 +210,8 @@ class AsyncScope:
             return self._ops.save(name, head, False, mime_type, metadata, expect)
 
         async def write() -> AsyncArtifactWriter:
+            with telling(self._core):
+                await arun(self._ops.prepare(name, mime_type, metadata, expect), self._core.backend)
             return AsyncArtifactWriter(self._core.backend, save, stream)
 
         return Opening(write)

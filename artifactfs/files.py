@@ -9,11 +9,11 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
-from artifactfs.backends.base import WHOLE_LIMIT, Backend, Got
-from artifactfs.drivers import call, perform
+from artifactfs.backends.base import WHOLE_LIMIT, Backend, Got, Upload
+from artifactfs.drivers import call, drop, perform
 from artifactfs.errors import IntegrityError, VersionNotFound
 from artifactfs.layout import ArtifactId
-from artifactfs.protocol.ops import Pull, Rewind, Steps
+from artifactfs.protocol.ops import Begin, Pull, Rewind, Steps
 from artifactfs.records import Record, fits_size, payload_size
 
 BUFFER = 1024 * 1024
@@ -31,6 +31,7 @@ async def read_range(backend: Backend, artifact: ArtifactId, record: Record, sta
     if got is None:
         raise VersionNotFound(
             f"version {record.version} of {artifact.label!r} was deleted while it was read",
+            store=backend.url,
             artifact=artifact.label,
             version=record.version,
         )
@@ -38,6 +39,7 @@ async def read_range(backend: Backend, artifact: ArtifactId, record: Record, sta
         raise IntegrityError(
             f"the payload of version {record.version} of {artifact.label!r} does not match its record: it has {got.size} "
             "bytes; it was altered or cut off after it was saved",
+            store=backend.url,
             artifact=artifact.label,
         )
     return got.data
@@ -108,6 +110,7 @@ class _Pushed:
     def __init__(self, steps: Steps[Record], backend: Backend) -> None:
         self._steps, self._backend = steps, backend
         self._answered: tuple[Any, ...] = ()
+        self._upload: Upload | None = None
         self.result: Record | None = None
         self._go(None, None)
 
@@ -123,6 +126,12 @@ class _Pushed:
             if raised is not error:
                 raise
 
+    def drop(self) -> None:
+        """Forget the stream, from a garbage collector: its upload is aborted, its claim left to grow old."""
+        self._steps.close()
+        if self._upload is not None:
+            drop(self._backend, self._upload)
+
     def _go(self, answers: tuple[Any, ...] | None, error: BaseException | None) -> None:
         while True:
             try:
@@ -136,6 +145,8 @@ class _Pushed:
                     self._answered = perform(batch[:-1], self._backend, None) if len(batch) > 1 else ()
                     return
                 answers = (False,) if isinstance(batch[0], Rewind) else perform(batch, self._backend, None)
+                if isinstance(batch[0], Begin):
+                    self._upload = answers[0]
             except BaseException as raised:  # noqa: BLE001  (the generator cleans up after anything)
                 error = raised
 
@@ -160,8 +171,8 @@ class ArtifactWriter(io.BufferedIOBase):
     ) -> None:
         """*save* is given the whole of a short content; *stream* the beginning of a long one, for the rest is pushed."""
         self._backend, self._save, self._stream = backend, save, stream
-        self._held: list[bytes] = []
-        self._size = self._holding = 0
+        self._held = bytearray()
+        self._size = 0
         self._pushed: _Pushed | None = None
         self._handled = sys.exception()
         self._live = True
@@ -176,22 +187,21 @@ class ArtifactWriter(io.BufferedIOBase):
     def write(self, data: Any, /) -> int:
         if not self._live:
             raise ValueError("write to a closed artifact")
-        piece = bytes(data) if isinstance(data, (bytes, bytearray)) else bytes(memoryview(data).cast("B"))
-        self._size += len(piece)
-        self._held.append(piece)
-        self._holding += len(piece)
+        before = len(self._held)
+        self._held += data if isinstance(data, (bytes, bytearray)) else memoryview(data).tobytes()
+        written = len(self._held) - before
+        self._size += written
         if self._pushed is not None:
-            if self._holding >= BUFFER:
+            if len(self._held) >= BUFFER:
                 self._guarded(self._pushed, self._taken())
-        elif self._holding > WHOLE_LIMIT:
+        elif len(self._held) > WHOLE_LIMIT:
             self._begin()
-        return len(piece)
+        return written
 
     def _taken(self) -> bytes:
         """What was written and not sent yet, which is given away by this."""
-        data = b"".join(self._held)
+        data = bytes(self._held)
         self._held.clear()
-        self._holding = 0
         return data
 
     def _begin(self) -> None:
@@ -218,7 +228,7 @@ class ArtifactWriter(io.BufferedIOBase):
         if self._live:
             self._live = False
             if self._pushed is not None:
-                if self._holding:
+                if self._held:
                     self._guarded(self._pushed, self._taken())
                 self._guarded(self._pushed, b"")
                 self.record = self._pushed.result
@@ -248,7 +258,11 @@ class ArtifactWriter(io.BufferedIOBase):
 
     def _forgotten(self) -> None:
         if self._live:
-            self.discard()
+            self._live = False
+            self._held.clear()
+            super().close()
+            if self._pushed is not None:
+                self._pushed.drop()
             warnings.warn("an artifact was written to and not closed; it was discarded", ResourceWarning, stacklevel=2)
 
     def __del__(self) -> None:

@@ -57,8 +57,10 @@ class Artifact(msgspec.Struct, frozen=True):
 class Core:
     """A store below, what is known of it, and what was seen in it a short while ago."""
 
-    def __init__(self, backend: Backend, *, read_only: bool, single_writer: bool, max_bytes: int | None) -> None:
-        self.backend = backend
+    def __init__(
+        self, backend: Backend, where: str, *, read_only: bool, single_writer: bool, max_bytes: int | None
+    ) -> None:
+        self.backend, self.where = backend, where
         self.read_only, self.single_writer, self.max_bytes = read_only, single_writer, max_bytes
         self.abilities: Abilities | None = backend.abilities
         self.env: Env | None = None

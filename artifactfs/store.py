@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, overload
@@ -87,10 +88,16 @@ def open_core(
     where = os.environ.get("ARTIFACTFS_URL") if url is None else os.fspath(url)
     if not where:
         raise InvalidConfig("no store is named: give a URL or a path, or set ARTIFACTFS_URL")
-    if max_bytes is not None and max_bytes < 0:
+    if not isinstance(where, str):
+        raise InvalidConfig(f"a store's URL or path is text, not {type(where).__name__}")
+    if re.match(r"[a-z][a-z0-9+.-]+:/[^/]", where):
+        raise InvalidConfig(f"{where!r} is neither a URL nor a path: a URL has :// behind its scheme")
+    if not (max_bytes is None or (type(max_bytes) is int and max_bytes >= 0)):
         raise InvalidConfig(f"max_bytes is a number of bytes, not {max_bytes!r}")
-    if tries < 1 or deadline <= 0:
+    if not (type(tries) is int and tries >= 1 and isinstance(deadline, (int, float)) and deadline > 0):
         raise InvalidConfig(f"tries must be at least 1 and deadline above 0 seconds, not {tries!r} and {deadline!r}")
+    if "://" not in where:
+        where = os.path.abspath(os.path.expanduser(where))  # the same store from wherever it is unpickled
     backend = open_backend(
         where,
         options,
@@ -100,7 +107,7 @@ def open_core(
         tries=tries,
         deadline=deadline,
     )
-    return Core(backend, read_only=read_only, single_writer=single_writer, max_bytes=max_bytes)
+    return Core(backend, where, read_only=read_only, single_writer=single_writer, max_bytes=max_bytes)
 
 
 def reader_of(
@@ -167,7 +174,7 @@ class ArtifactStore:
             "deadline": deadline,
         }
         self._core = open_core(url, **settings, options=options)
-        self._made_of = (url, {**settings, **options})
+        self._made_of = (self._core.where, {**settings, **options})
         self._ops = StoreOperations(self._core)
 
     @classmethod
@@ -325,6 +332,9 @@ class Scope:
         artifact = self._ops.artifact(name)
         if reader_of(artifact, mode, version, mime_type, metadata, expect):
             return ArtifactReader(self._core.backend, artifact, self.stat(name, version))
+
+        with telling(self._core):
+            run(self._ops.prepare(name, mime_type, metadata, expect), self._core.backend)
 
         def save(head: bytes) -> Record:
             with telling(self._core):

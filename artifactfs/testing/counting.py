@@ -50,6 +50,6 @@ def store_over(backend: Any, kind: type[Store]) -> Store:
     It cannot be pickled.
     """
     store = kind.__new__(kind)
-    store._core = Core(backend, read_only=False, single_writer=False, max_bytes=None)
+    store._core = Core(backend, backend.url, read_only=False, single_writer=False, max_bytes=None)
     store._ops = StoreOperations(store._core)
     return store
