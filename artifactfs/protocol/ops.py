@@ -7,7 +7,7 @@ T. A failed operation is thrown into it as an error of `artifactfs.errors`, once
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from artifactfs.backends.base import Backend, Got, Page, Stat, Unfinished, Upload, Written
@@ -123,13 +123,18 @@ class Discard(Op):
 
 @dataclass(frozen=True, slots=True)
 class Begin(Op):
-    """Begin a streamed create; the answer is the `Upload` that the three below take."""
+    """Begin a streamed create; the answer is the `Upload` that the three below take.
+
+    It is in `begun` as well, for a caller that was interrupted and never saw the answer.
+    """
 
     key: str
     content_type: str
+    begun: list[Upload] = field(default_factory=list, compare=False)
 
     async def perform(self, backend: Backend) -> Upload:
-        return await backend.upload(self.key, self.content_type)
+        self.begun.append(await backend.upload(self.key, self.content_type))
+        return self.begun[-1]
 
 
 @dataclass(frozen=True, slots=True)

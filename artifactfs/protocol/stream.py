@@ -59,11 +59,11 @@ def save_stream(
 
 def _send(env: Env, artifact: ArtifactId, claim: Claim, head: bytes, mime_type: str) -> Steps[Record | None]:
     """Upload and publish under *claim*; None where it was fenced. Nothing is left behind where this raises."""
-    sending = _Sending(env, artifact, claim)
+    sending = _Sending(env, artifact, claim, mime_type)
     published = False
     sure = True
     try:
-        (sending.upload,) = yield (Begin(artifact.payload(claim.number), mime_type),)
+        (sending.upload,) = yield (sending.begin,)
         size, sha256 = yield from sending.all(head)
         data = finished(claim, size, sha256, env.stamp(claim.seen.floor))
         if (yield from sending.write_record(data)):
@@ -85,8 +85,9 @@ def _send(env: Env, artifact: ArtifactId, claim: Claim, head: bytes, mime_type: 
 class _Sending:
     """A stream on its way into the store: its upload, and its claim with the record's latest tag."""
 
-    def __init__(self, env: Env, artifact: ArtifactId, claim: Claim) -> None:
+    def __init__(self, env: Env, artifact: ArtifactId, claim: Claim, mime_type: str) -> None:
         self.env, self.artifact, self.claim = env, artifact, claim
+        self.begin = Begin(artifact.payload(claim.number), mime_type)
         self.upload: Upload | None = None
         self.renewed = claim.began
 
@@ -121,8 +122,9 @@ class _Sending:
 
     def drop(self) -> Steps[None]:
         """Leave no parts behind. What fails here is left to whoever collects unfinished uploads."""
+        uploads = self.begin.begun if self.upload is None else [self.upload]
         try:
-            if self.upload is not None:
-                yield (Abort(self.upload),)
+            for upload in uploads:
+                yield (Abort(upload),)
         except ArtifactError:
             pass
