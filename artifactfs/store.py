@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -57,7 +58,9 @@ def _items(core: Core, steps: Lazy[Item]) -> Iterator[Item]:
 def show_return(wrapped: Callable[..., Any], what: str) -> None:
     """Let help() show what the method returns, not what the operation behind it is."""
     inner = str(wrapped.__annotations__["return"]).partition("[")[2].removesuffix("]")
-    wrapped.__annotations__ = {**wrapped.__annotations__, "return": what.format(inner)}
+    returned = what.format(inner)
+    wrapped.__annotations__ = {**wrapped.__annotations__, "return": returned}
+    wrapped.__signature__ = inspect.signature(wrapped).replace(return_annotation=returned)  # type: ignore[attr-defined]
 
 
 class telling:

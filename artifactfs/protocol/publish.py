@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from artifactfs.backends.base import WHOLE_LIMIT, Got, Stat, Upload, Written
-from artifactfs.errors import BackendError, BackendUnavailable, ForeignPayload
+from artifactfs.errors import ArtifactError, BackendError, BackendUnavailable, ForeignPayload
 from artifactfs.layout import ArtifactId
-from artifactfs.protocol.claim import Claim
+from artifactfs.protocol.claim import Claim, abandon
 from artifactfs.protocol.env import Env
 from artifactfs.protocol.ops import Commit, Create, Delete, Get, StatOf, Steps
 from artifactfs.records import FENCE_SIZE, Tombstone, decode, is_fence
@@ -21,7 +22,31 @@ ROUNDS = 20
 """How often a publish that meets now something and now nothing is tried: others would have to come and go as often."""
 
 
-def publish(env: Env, artifact: ArtifactId, claim: Claim, data: bytes, content_type: str) -> Steps[bool]:
+@dataclass(slots=True)
+class Attempt:
+    """Whether a version may be there already: where surely none is, a save that fails gives its claim up."""
+
+    may_be_there: bool = False
+    interrupted: bool = False
+
+    def send(self, op: Create | Commit) -> Steps[Written]:
+        """Perform *op*, and note what is known of it afterwards."""
+        try:
+            written: Written
+            (written,) = yield (op,)
+        except ArtifactError as error:
+            self.may_be_there = self.may_be_there or getattr(error, "landed", False)
+            raise
+        except BaseException:
+            self.interrupted = True
+            raise
+        self.may_be_there = True
+        return written
+
+
+def publish(
+    env: Env, artifact: ArtifactId, claim: Claim, data: bytes, content_type: str, attempt: Attempt
+) -> Steps[bool]:
     """Publish *data* under the claimed number. False where the claim was fenced: save again under a higher one.
 
     Raises:
@@ -32,9 +57,7 @@ def publish(env: Env, artifact: ArtifactId, claim: Claim, data: bytes, content_t
 
     def send() -> Steps[Written]:
         check_age(env, artifact, claim)
-        written: Written
-        (written,) = yield (Create(artifact.payload(claim.number), data, content_type),)
-        return written
+        return (yield from attempt.send(Create(artifact.payload(claim.number), data, content_type)))
 
     def is_ours(size: int) -> Steps[bool]:
         if size != len(data):
@@ -46,14 +69,14 @@ def publish(env: Env, artifact: ArtifactId, claim: Claim, data: bytes, content_t
     return (yield from _until_settled(artifact, claim, send, is_ours, resend=True))
 
 
-def publish_upload(env: Env, artifact: ArtifactId, claim: Claim, upload: Upload, size: int, sha256: str) -> Steps[bool]:
+def publish_upload(
+    env: Env, artifact: ArtifactId, claim: Claim, upload: Upload, size: int, sha256: str, attempt: Attempt
+) -> Steps[bool]:
     """As `publish`, by completing *upload*, which holds *size* bytes of that digest."""
 
     def send() -> Steps[Written]:
         check_age(env, artifact, claim)
-        written: Written
-        (written,) = yield (Commit(upload),)
-        return written
+        return (yield from attempt.send(Commit(upload)))
 
     def is_ours(found: int) -> Steps[bool]:
         if found != size:
@@ -61,6 +84,21 @@ def publish_upload(env: Env, artifact: ArtifactId, claim: Claim, upload: Upload,
         return (yield from _digest(artifact.payload(claim.number), size)) == sha256
 
     return (yield from _until_settled(artifact, claim, send, is_ours, resend=False))
+
+
+def give_up(env: Env, artifact: ArtifactId, claim: Claim, attempt: Attempt) -> Steps[None]:
+    """End *claim* after a failure, unless its version may be there: nobody is to take it for a save in progress."""
+    if attempt.may_be_there:
+        return
+    if attempt.interrupted:  # the write itself had ended by then
+        try:
+            there: Stat | None
+            (there,) = yield (StatOf(artifact.payload(claim.number)),)
+        except ArtifactError:
+            return
+        if there is not None:
+            return
+    yield from abandon(env, artifact, claim)
 
 
 def check_age(env: Env, artifact: ArtifactId, claim: Claim) -> None:

@@ -10,16 +10,15 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from artifactfs.backends.base import Stat
-from artifactfs.errors import ArtifactError, ArtifactNotFound, ForeignPayload
+from artifactfs.errors import ArtifactError, ArtifactNotFound
 from artifactfs.layout import HINT_EVERY, ArtifactId
-from artifactfs.protocol.claim import Claim, Draft, Memory, Seen, abandon, claim_next
+from artifactfs.protocol.claim import Claim, Draft, Memory, Seen, claim_next
 from artifactfs.protocol.env import Clocked, Env
 from artifactfs.protocol.expect import Expected, claim_after
 from artifactfs.protocol.listing import look
 from artifactfs.protocol.marks import EMPTY_TYPE, mark_hidden
-from artifactfs.protocol.ops import Delete, Op, Put, StatOf, Steps
-from artifactfs.protocol.publish import publish
+from artifactfs.protocol.ops import Delete, Op, Put, Steps
+from artifactfs.protocol.publish import Attempt, give_up, publish
 from artifactfs.protocol.read import newest
 from artifactfs.records import Record, Removed
 
@@ -52,19 +51,13 @@ def save(
 
 def publish_or_abandon(env: Env, artifact: ArtifactId, claim: Claim, data: bytes, mime_type: str) -> Steps[bool]:
     """As `publish`; where that fails for sure, the claim is given up, so that nobody takes it for a save in progress."""
+    attempt = Attempt()
     try:
-        return (yield from publish(env, artifact, claim, data, mime_type))
-    except (GeneratorExit, ForeignPayload):
+        return (yield from publish(env, artifact, claim, data, mime_type, attempt))
+    except GeneratorExit:
         raise
-    except ArtifactError as error:
-        if not getattr(error, "landed", False):
-            yield from abandon(env, artifact, claim)
-        raise
-    except BaseException:  # an interrupt or a cancellation, which came when the write had ended
-        there: Stat | None
-        (there,) = yield (StatOf(artifact.payload(claim.number)),)
-        if there is None:
-            yield from abandon(env, artifact, claim)
+    except BaseException:
+        yield from give_up(env, artifact, claim, attempt)
         raise
 
 

@@ -13,11 +13,11 @@ from typing import Any
 from artifactfs.backends.base import Got, Upload, Written
 from artifactfs.errors import ArtifactError, Conflict
 from artifactfs.layout import ArtifactId
-from artifactfs.protocol.claim import Claim, Draft, Memory, abandon, finished, rewrite_record
+from artifactfs.protocol.claim import Claim, Draft, Memory, finished, rewrite_record
 from artifactfs.protocol.env import Clocked, Env
 from artifactfs.protocol.expect import Expected
 from artifactfs.protocol.ops import Abort, Begin, Get, Part, Pull, Rewind, Steps
-from artifactfs.protocol.publish import publish_upload
+from artifactfs.protocol.publish import Attempt, give_up, publish_upload
 from artifactfs.protocol.save import claim_for, tidy
 from artifactfs.records import Record, decode, encode
 
@@ -60,21 +60,19 @@ def save_stream(
 def _send(env: Env, artifact: ArtifactId, claim: Claim, head: bytes, mime_type: str) -> Steps[Record | None]:
     """Upload and publish under *claim*; None where it was fenced. Nothing is left behind where this raises."""
     sending = _Sending(env, artifact, claim, mime_type)
+    attempt = Attempt()
     published = False
-    sure = True
     try:
         (sending.upload,) = yield (sending.begin,)
         size, sha256 = yield from sending.all(head)
         data = finished(claim, size, sha256, env.stamp(claim.seen.floor))
         if (yield from sending.write_record(data)):
-            sure = False
-            published = yield from publish_upload(env, artifact, claim, sending.upload, size, sha256)
+            published = yield from publish_upload(env, artifact, claim, sending.upload, size, sha256, attempt)
     except GeneratorExit:
         raise
     except BaseException:
         yield from sending.drop()
-        if sure:
-            yield from abandon(env, artifact, sending.claim)
+        yield from give_up(env, artifact, sending.claim, attempt)
         raise
     if not published:
         yield from sending.drop()

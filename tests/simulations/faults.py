@@ -87,8 +87,10 @@ FAULTS = (
     ),
     Fault(
         "check-then-write publish",
-        ((publish, "        (written,) = yield (Create(artifact.payload(claim.number), data, content_type),)\n",
-          CHECK_THEN_WRITE.format(" " * 8, "artifact.payload(claim.number)", "data, content_type")),),
+        ((publish,
+          "        return (yield from attempt.send(Create(artifact.payload(claim.number), data, content_type)))\n",
+          CHECK_THEN_WRITE.format(" " * 8, "artifact.payload(claim.number)", "data, content_type")
+          + "        return written\n"),),
         "empty",
         (partial(saver, "A"), fencer),
     ),
