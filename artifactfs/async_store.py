@@ -156,9 +156,23 @@ class AsyncScope:
         """
         source = AsyncPieceSource(data)
         head, whole = await source.head()
+        if whole:
+            return await self._save_whole(name, head, mime_type, metadata, expect)
         with telling(self._core):
-            steps = self._ops.save(name, head, whole, mime_type, metadata, expect)
+            steps = self._ops.save(name, head, False, mime_type, metadata, expect)
             return await arun(steps, self._core.backend, source)
+
+    async def _save_whole(
+        self,
+        name: str,
+        data: bytes,
+        mime_type: str | None,
+        metadata: Mapping[str, Any] | None,
+        expect: Expected | None,
+    ) -> Record:
+        with telling(self._core):
+            async with self._core.turns.for_task(f"{self.id.folder}{name}"):
+                return await arun(self._ops.save(name, data, True, mime_type, metadata, expect), self._core.backend)
 
     load = awaited(ScopeOperations.load)
     stat = awaited(ScopeOperations.stat)
@@ -201,10 +215,8 @@ class AsyncScope:
 
             return Opening(read)
 
-        async def save(head: bytes) -> Record:
-            with telling(self._core):
-                steps = self._ops.save(name, head, True, mime_type, metadata, expect)
-                return await arun(steps, self._core.backend)
+        async def save(data: bytes) -> Record:
+            return await self._save_whole(name, data, mime_type, metadata, expect)
 
         def stream(head: bytes) -> Steps[Record]:
             return self._ops.save(name, head, False, mime_type, metadata, expect)

@@ -37,6 +37,7 @@ from artifactfs.protocol.read import AT_ONCE, Found, at_time, confirm_many, exis
 from artifactfs.protocol.save import remove, save
 from artifactfs.protocol.stream import save_stream
 from artifactfs.records import Record, Removed, check_metadata
+from artifactfs.waiting import Turns
 
 Version: TypeAlias = "int | Literal['latest'] | datetime | None"
 """A number, negative from the newest; ``"latest"`` or None: the newest; an aware datetime: the newest as of then."""
@@ -64,6 +65,7 @@ class Core:
         self.read_only, self.single_writer, self.max_bytes = read_only, single_writer, max_bytes
         self.abilities: Abilities | None = backend.abilities
         self.env: Env | None = None
+        self.turns = Turns()
         self._memories: dict[str, Memory] = {}  # without a lock, which a fork or a collector could meet closed
 
     def writing(self) -> Steps[Env]:

@@ -283,9 +283,22 @@ class Scope:
         """
         source = PieceSource(data)
         head, whole = source.head()
+        if whole:
+            return self._save_whole(name, head, mime_type, metadata, expect)
         with telling(self._core):
-            steps = self._ops.save(name, head, whole, mime_type, metadata, expect)
+            steps = self._ops.save(name, head, False, mime_type, metadata, expect)
             return run(steps, self._core.backend, source)
+
+    def _save_whole(
+        self,
+        name: str,
+        data: bytes,
+        mime_type: str | None,
+        metadata: Mapping[str, Any] | None,
+        expect: Expected | None,
+    ) -> Record:
+        with telling(self._core), self._core.turns.for_thread(f"{self.id.folder}{name}"):
+            return run(self._ops.save(name, data, True, mime_type, metadata, expect), self._core.backend)
 
     load = blocking(ScopeOperations.load)
     stat = blocking(ScopeOperations.stat)
@@ -339,9 +352,8 @@ class Scope:
         with telling(self._core):
             run(self._ops.prepare(name, mime_type, metadata, expect), self._core.backend)
 
-        def save(head: bytes) -> Record:
-            with telling(self._core):
-                return run(self._ops.save(name, head, True, mime_type, metadata, expect), self._core.backend)
+        def save(data: bytes) -> Record:
+            return self._save_whole(name, data, mime_type, metadata, expect)
 
         def stream(head: bytes) -> Steps[Record]:
             return self._ops.save(name, head, False, mime_type, metadata, expect)

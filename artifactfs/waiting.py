@@ -1,11 +1,14 @@
-"""Waiting for what was begun: whoever is cancelled or interrupted must not leave a write going on behind its back."""
+"""Waiting: for what was begun, so that no write goes on behind the back of whoever was cancelled; and for one's turn."""
 
 from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import os
+import threading
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 T = TypeVar("T")
 
@@ -38,3 +41,23 @@ def result_of(future: concurrent.futures.Future[T]) -> T:
         if not future.done():
             concurrent.futures.wait([future])
         raise
+
+
+class Turns:
+    """One at a time for each key, among the threads or the tasks of one process.
+
+    Not for correctness: savers of one name within a process would only take numbers from each other, which costs requests
+    that grow with their square. A lock lives as long as somebody waits for it, and no fork inherits one.
+    """
+
+    def __init__(self) -> None:
+        self._locks: WeakValueDictionary[tuple[int, str], Any] = WeakValueDictionary()
+
+    def for_thread(self, key: str) -> threading.RLock:
+        """Reentrant: a signal handler may save what the thread that it interrupts is saving."""
+        lock: threading.RLock = self._locks.setdefault((os.getpid(), key), threading.RLock())
+        return lock
+
+    def for_task(self, key: str) -> asyncio.Lock:
+        lock: asyncio.Lock = self._locks.setdefault((id(asyncio.get_running_loop()), key), asyncio.Lock())
+        return lock

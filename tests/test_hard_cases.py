@@ -11,6 +11,7 @@ import pickle
 import threading
 import warnings
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -357,3 +358,30 @@ def test_a_lost_compare_and_set_says_whether_a_save_is_in_progress() -> None:
     assert caught.value.in_progress is True
     writer.discard()
     assert again(scope).save("x", b"1", expect=0).version == 2
+
+
+@pytest.mark.parametrize("kind", ["threads", "tasks"])
+def test_savers_of_one_name_within_a_store_take_no_number_from_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    created: list[str] = []
+    real = ops.Create.perform
+
+    async def perform(self: ops.Create, backend: Any) -> Any:
+        created.append(self.key)
+        return await real(self, backend)
+
+    monkeypatch.setattr(ops.Create, "perform", perform)
+    if kind == "threads":
+        scope = ArtifactStore(tmp_path, durability="none").scope("shop", "alice", "s1")
+        with ThreadPoolExecutor(32) as pool:
+            saved = list(pool.map(lambda number: scope.save("x", str(number)).version, range(64)))
+    else:
+
+        async def main() -> list[int]:
+            scope = AsyncArtifactStore(tmp_path, durability="none").scope("shop", "alice", "s1")
+            return [record.version for record in await asyncio.gather(*(scope.save("x", str(n)) for n in range(64)))]
+
+        saved = asyncio.run(main())
+    assert sorted(saved) == list(range(64))
+    assert len(created) == 2 * 64
