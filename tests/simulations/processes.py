@@ -14,8 +14,8 @@ from artifactfs.protocol import names as names_module
 from artifactfs.protocol import read as read_module
 from artifactfs.protocol import save as save_module
 from artifactfs.protocol import stream as stream_module
-from artifactfs.protocol.claim import Seen
-from artifactfs.protocol.env import Env
+from artifactfs.protocol.claim import Memory, Seen
+from artifactfs.protocol.env import Clocked, Env
 from artifactfs.protocol.listing import look, look_all
 from artifactfs.protocol.ops import Steps
 from artifactfs.records import Removed, Tombstone
@@ -114,6 +114,7 @@ def saver(
 ) -> Process:
     """A save of bytes. *memory*: the number that it would try first, *mark* the one it may take away after."""
     payload = data_of(name) if data is None else data
+    marks = () if mark is None else (mark,)
 
     def steps() -> Steps[Any]:
         return save_module.save(
@@ -123,7 +124,7 @@ def saver(
             mime_type="text/plain",
             metadata={},
             expect=expect,
-            memory=None if memory is None else save_module.Memory(memory, Seen(marks=() if mark is None else (mark,))),
+            memory=None if memory is None else Memory(memory, Seen(Clocked(at, at), marks=marks)),
         )
 
     role = Role("save", content_of(payload, name), expect, may_fail=may_fail)

@@ -105,13 +105,15 @@ def singles(contents: Contents, way: Way = PLAIN) -> Iterator[tuple[Process, ...
     yield from product(one, beside)
 
 
-def pairs(contents: Contents, way: Way = PLAIN, *, alone: bool = False) -> Iterator[tuple[Process, ...]]:
+def pairs(
+    contents: Contents, way: Way = PLAIN, *, alone: bool = False, eager: bool = True
+) -> Iterator[tuple[Process, ...]]:
     """Two writers, and one other unless they are to be *alone*. At most one of them is eager: two would never end."""
     first, second = writers("A", contents, way), writers("B", contents, way)
-    eager = writers("B", contents, way, eager=True)
+    last = writers("B", contents, way, eager=True) if eager else []
     beside = [[]] if alone else [[other] for other in others(contents, way)]
     for place, one in enumerate(first):
-        for other, extra in product([*second[place:], *eager], beside):
+        for other, extra in product([*second[place:], *last], beside):
             yield one, other, *extra
 
 
