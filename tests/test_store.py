@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 
 from artifactfs import ArtifactStore, InvalidConfig, UnsafeBackend
 from artifactfs.layout import ArtifactId
@@ -27,6 +28,17 @@ class TestLocal(StoreConformance):
     @pytest.fixture
     def store(self, tmp_path: Path) -> ArtifactStore:
         return ArtifactStore(tmp_path / "root", durability="none")
+
+
+class TestFsspec(StoreConformance):
+    """Any other filesystem of fsspec, for one writer."""
+
+    single_writer = True
+    longest_segment = 255
+
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> ArtifactStore:
+        return ArtifactStore("dir://", single_writer=True, path=str(tmp_path / "root"), fs=LocalFileSystem())
 
 
 @pytest.fixture(scope="module")

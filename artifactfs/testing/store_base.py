@@ -23,10 +23,19 @@ class StoreTests:
     """Fixtures: *store* is given by the suite's user; every test works in an app of its own.
 
     Attributes:
+        single_writer: True for a store that is only safe for one writer: the tests of races are left out.
         longest_segment: bytes that a segment of a key may have, where the store below holds less than its backend knows.
     """
 
+    single_writer = False
     longest_segment: int | None = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.single_writer:
+            for name in dir(cls):
+                if name.startswith("test_race_"):
+                    setattr(cls, name, None)
 
     @pytest.fixture
     def store(self) -> ArtifactStore:

@@ -71,7 +71,7 @@ class Reading(StoreTests):
                 scope.load("x", version)
             self._told(gone.value, scope)
             assert gone.value.version == version  # type: ignore[attr-defined]
-        with pytest.raises(VersionNotFound, match="has 1 versions, so there is none at -2"):
+        with pytest.raises(VersionNotFound, match="no version -2: from the newest there are 1"):
             scope.load("x", -2)
         with pytest.raises(ArtifactNotFound, match="there is no artifact"):
             scope.load("nothing.txt", 0)
