@@ -29,7 +29,6 @@ How states are saved, none of which hides a wrong state or answer:
 from __future__ import annotations
 
 import gc
-import json
 import random
 import time
 from collections import deque
@@ -37,54 +36,15 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
-from artifactfs.backends.base import Got, Page, Stat, Written
-from artifactfs.errors import BackendUnavailable
-from artifactfs.protocol.ops import (
-    Abort,
-    Begin,
-    Commit,
-    Delete,
-    Emit,
-    Get,
-    List,
-    Now,
-    Part,
-    Pull,
-    Rewind,
-    StatOf,
-    Steps,
-)
-from artifactfs.testing.frames import Unknown, snapshot
-from artifactfs.testing.simulated_store import Completion, Contents, Failure, ModelStore, Sent
+from artifactfs.testing.simulated_processes import MASK, SHIFT, Broken, Node, Place, Process, Program, Run
+from artifactfs.testing.simulated_store import Contents, Failure, ModelStore, Sent
+from artifactfs.testing.simulated_words import brief, describe, short
 
 State: TypeAlias = tuple[int, ...]
 """Numbers of: the store's state, the late writes, faults left, what the observer saw, then of each process."""
 
 Action: TypeAlias = tuple[str, int, int]
 """What happens: its kind, the process, and which operation of its batch (or which late write)."""
-
-WRITES = ("Create", "Put", "Replace", "Delete", "Completion")
-
-
-@dataclass(frozen=True, eq=False)
-class Process:
-    """One operation of the library, run by one process.
-
-    Attributes:
-        name: as traces show it.
-        steps: a fresh generator; every one must do the same when it gets the same answers.
-        outcome: makes a value of what it returned, of what it emitted, or of the error that it raised.
-        pieces: what it pulls.
-        rewinds: whether it may pull them again from the first.
-        role: what an observer needs to know of it.
-    """
-
-    name: str
-    steps: Callable[[], Steps[Any]]
-    outcome: Callable[[Any, Sequence[Any]], Hashable] = lambda result, emitted: result
-    pieces: tuple[bytes, ...] = ()
-    rewinds: bool = False
-    role: Any = None
 
 
 class Observer(Protocol):
@@ -115,10 +75,6 @@ class Observer(Protocol):
         *began*: it was its first step. *ended*: its outcome in a tuple, if it was its last.
         """
         ...
-
-
-class Broken(Exception):
-    """Raised by an observer: what was promised and what was seen."""
 
 
 class Violation(AssertionError):
@@ -156,224 +112,6 @@ class Seen:
         )
 
 
-class _Node:
-    """Where a generator stands: the operations that it waits for, or its outcome."""
-
-    __slots__ = ("answers", "begun", "children", "live", "ops", "outcome", "parent", "slots")
-
-    def __init__(self, parent: _Node | None, answers: tuple[Any, ...]) -> None:
-        self.parent, self.answers = parent, answers
-        self.children: dict[tuple[int, ...], _Node] = {}
-        self.live: _Run | None = None
-        self.ops: tuple[Sent, ...] = ()
-        self.slots: tuple[int, ...] = ()
-        self.outcome: tuple[Hashable] | None = None
-        self.begun = parent is not None
-
-
-class _Upload:
-    """Handed out for `Begin`; it is the process's own until its completion."""
-
-    def __init__(self, key: str) -> None:
-        self.key, self.parts = key, [b""]
-
-
-class _Run:
-    """A generator being run: what it pulled, emitted and uploaded so far."""
-
-    def __init__(self, process: Process, now: float, overwriting: bool) -> None:
-        self.process, self.now, self.overwriting = process, now, overwriting
-        self.steps = process.steps()
-        self.pulled = 0
-        self.emitted: list[Any] = []
-        self.batch: list[Any] = []
-        self.local: list[Any] = []
-
-    def advance(self, answers: tuple[Any, ...] | None) -> tuple[Hashable] | None:
-        """Go on with answers to the operations that need the store, to the next ones. The outcome, if it ends."""
-        try:
-            while True:
-                if answers is None:
-                    batch = next(self.steps)
-                else:
-                    merged = self._merge(answers)
-                    failure = next((one for one in merged if isinstance(one, Failure)), None)
-                    if failure is not None:
-                        error = BackendUnavailable("no answer came", landed=failure.landed)
-                        batch = self.steps.throw(error)
-                    else:
-                        batch = self.steps.send(merged)
-                self.batch = [self._sent(op) for op in batch]
-                self.local = [
-                    None if sent is not None else self._answer(op) for op, sent in zip(batch, self.batch, strict=True)
-                ]
-                if any(one is not None for one in self.batch):
-                    return None
-                answers = ()
-        except StopIteration as stop:
-            return (self.process.outcome(stop.value, self.emitted),)
-        except Broken:
-            raise
-        except Exception as error:  # noqa: BLE001  (what it means is for the observer to judge)
-            return (self.process.outcome(error, self.emitted),)
-
-    def _merge(self, answers: tuple[Any, ...]) -> tuple[Any, ...]:
-        rest = iter(answers)
-        return tuple(local if sent is None else next(rest) for sent, local in zip(self.batch, self.local, strict=True))
-
-    def _sent(self, op: Any) -> Sent | None:
-        match op:
-            case Commit(upload):
-                assert isinstance(upload, _Upload)
-                return Completion(upload.key, b"".join(upload.parts), self.overwriting)
-            case Begin() | Part() | Abort() | Now() | Pull() | Rewind() | Emit():
-                return None
-        return op  # type: ignore[no-any-return]
-
-    def _answer(self, op: Any) -> Any:
-        match op:
-            case Begin(key, _):
-                return _Upload(key)
-            case Part(upload, data):
-                assert isinstance(upload, _Upload)
-                upload.parts = [b"".join([*upload.parts, data])]
-            case Pull():
-                self.pulled += 1
-                pieces = self.process.pieces
-                return pieces[self.pulled - 1] if self.pulled <= len(pieces) else b""
-            case Rewind():
-                self.pulled = 0
-                return self.process.rewinds
-            case Emit(item):
-                self.emitted.append(item)
-            case Now():
-                return self.now
-        return None
-
-    def snapshot(self) -> Hashable:
-        """What it waits for and how it will go on; the operations it has asked for may be remembered nowhere else."""
-        local = tuple((one.key, *one.parts) if isinstance(one, _Upload) else repr(one) for one in self.local)
-        return snapshot(self.steps), tuple(self.batch), local, self.pulled, tuple(map(repr, self.emitted))
-
-
-class _Place:
-    """A node, and how far its batch has come. `pending`: (index, bit, number of the operation, whether it writes)."""
-
-    __slots__ = ("done", "full", "moved", "next", "node", "number", "pending")
-
-    def __init__(
-        self, number: int, node: _Node, done: tuple[int, ...], pending: tuple[tuple[int, int, int, bool], ...]
-    ):
-        self.number, self.node, self.done, self.pending = number, node, done, pending
-        self.next: dict[tuple[int, int], _Place] = {}
-        self.moved: dict[int, int] = {}
-        mask = 1
-        for _, bit, _, _ in pending:
-            mask |= bit
-        self.full = number << _SHIFT | mask
-
-
-_SHIFT = 24
-_MASK = (1 << _SHIFT) - 1
-_PENDING = -1
-"""In a place's `done`: minus how often an operation was sent; an answer's number is not negative."""
-
-
-class _Program:
-    """All places that one process can be at."""
-
-    def __init__(self, simulator: Simulator, process: Process) -> None:
-        self.simulator, self.process = simulator, process
-        self.places: list[_Place] = []
-        self._index: dict[tuple[_Node, tuple[int, ...]], _Place] = {}
-        self._alike: dict[Hashable, _Node] = {}
-        self._ends: dict[Hashable, _Node] = {}
-        self._live: deque[_Node] = deque()
-        self.root = self._node(None, (), self._fresh())
-        self.start = self.place(self.root, (_PENDING,) * len(self.root.ops))
-
-    def _fresh(self) -> _Run:
-        return _Run(self.process, self.simulator.store.now, self.simulator.overwriting)
-
-    def _node(self, parent: _Node | None, answers: tuple[Any, ...], run: _Run) -> _Node:
-        node = _Node(parent, answers)
-        node.outcome = run.advance(None if parent is None else answers)
-        if node.outcome is not None:
-            return self._ends.setdefault(node.outcome, node)
-        try:
-            key = run.snapshot()
-        except Unknown:
-            key = node
-        if parent is not None:
-            known = self._alike.setdefault(key, node)
-            if known is not node:
-                return known
-        ops: list[Sent] = []
-        slots: list[int] = []
-        for slot, sent in enumerate(one for one in run.batch if one is not None):
-            # A store removes several objects one by one.
-            parts: list[Sent] = [Delete((key,)) for key in sent.keys] if isinstance(sent, Delete) else [sent]
-            ops += parts
-            slots += [slot] * len(parts)
-        node.ops, node.slots, node.live = tuple(ops), tuple(slots), run
-        self._live.append(node)
-        if len(self._live) > 2000:
-            self._live.popleft().live = None
-        return node
-
-    def child(self, node: _Node, done: tuple[int, ...]) -> _Node:
-        """Where the generator stands after these answers."""
-        child = node.children.get(done)
-        if child is None:
-            answers: dict[int, Any] = {}
-            for slot, answer in zip(node.slots, done, strict=True):
-                value = self.simulator.store.answers[answer]
-                if not isinstance(answers.get(slot), Failure):
-                    answers[slot] = value
-            run = node.live or self._replayed(node)
-            node.live = None
-            child = node.children[done] = self._node(node, tuple(answers[slot] for slot in sorted(answers)), run)
-        return child
-
-    def _replayed(self, node: _Node) -> _Run:
-        history: list[tuple[Any, ...]] = []
-        at: _Node = node
-        while at.parent is not None:
-            history.append(at.answers)
-            at = at.parent
-        run = self._fresh()
-        run.advance(None)
-        for answers in reversed(history):
-            run.advance(answers)
-        return run
-
-    def place(self, node: _Node, done: tuple[int, ...]) -> _Place:
-        place = self._index.get((node, done))
-        if place is None:
-            store = self.simulator.store
-            pending = tuple(
-                (index, 2 << index, store.op(op, -state), type(op).__name__ in WRITES)
-                for index, (op, state) in enumerate(zip(node.ops, done, strict=True))
-                if state < 0
-            )
-            place = self._index[node, done] = _Place(len(self.places), node, done, pending)
-            self.places.append(place)
-            if len(node.ops) + 1 >= _SHIFT:
-                raise Broken(f"a batch of {len(node.ops)} operations is more than the simulator can hold")
-        return place
-
-    def after(self, place: _Place, index: int, state: int) -> _Place:
-        """The place after operation *index* got an answer, or (negative) is sent again."""
-        done = (*place.done[:index], state, *place.done[index + 1 :])
-        if any(one < 0 for one in done):
-            found = self.place(place.node, done)
-        else:
-            node = self.child(place.node, done)
-            found = self.place(node, (_PENDING,) * len(node.ops))
-        place.next[index, state] = found
-        return found
-
-
 class Simulator:
     """Explores; keeps what it has worked out, so that scenarios that share processes or states of the store are cheap.
 
@@ -396,7 +134,7 @@ class Simulator:
     ) -> None:
         self.store = ModelStore(now, page)
         self.observer, self.overwriting, self.failing = observer, overwriting, failing
-        self._programs: dict[Process, _Program] = {}
+        self._programs: dict[Process, Program] = {}
         self._views: list[int] = []
         self._enough: list[bool] = []
         self._view_of: list[Any] = []
@@ -519,7 +257,7 @@ class Simulator:
         return number
 
     def _run_alone(self, process: Process, state: int) -> tuple[Hashable, int]:
-        run = _Run(process, self.store.now, self.overwriting)
+        run = Run(process, self.store.now, self.overwriting)
         outcome = run.advance(None)
         while outcome is None:
             answers: list[Any] = []
@@ -531,9 +269,9 @@ class Simulator:
             outcome = run.advance(tuple(answers))
         return outcome[0], state
 
-    def program(self, process: Process) -> _Program:
+    def program(self, process: Process) -> Program:
         if process not in self._programs:
-            self._programs[process] = _Program(self, process)
+            self._programs[process] = Program(process, self.store, self.overwriting)
         return self._programs[process]
 
     def remember(self, seen: Hashable) -> int:
@@ -548,7 +286,7 @@ class Simulator:
             self._lates.append(writes)
         return number
 
-    def observe(self, seen: int, process: Process, began: bool, before: int, after: int, end: _Node | None) -> int:
+    def observe(self, seen: int, process: Process, began: bool, before: int, after: int, end: Node | None) -> int:
         """What the observer knows after a step. *before* and *after* are states of the store."""
         views = self._views
         if after >= len(views) or views[after] < 0:
@@ -580,7 +318,7 @@ class Simulator:
 
     def _trace(self, search: _Search, first: State, schedule: Sequence[Action]) -> str:
         store = self.store
-        lines = ["at first: " + (", ".join(map(_short, sorted(store.contents[first[0]]))) or "nothing is stored")]
+        lines = ["at first: " + (", ".join(map(short, sorted(store.contents[first[0]]))) or "nothing is stored")]
         state = first
         for number, action in enumerate(schedule, 1):
             kind, process, index = action
@@ -592,22 +330,22 @@ class Simulator:
             except Broken as broken:
                 after, why = state, str(broken)
             name = search.programs[process].process.name
-            place = search.programs[process].places[state[4 + process] >> _SHIFT]
+            place = search.programs[process].places[state[4 + process] >> SHIFT]
             sent: Sent
             if kind == "land":
                 sent = store.ops[self._lates[state[1]][index][0]][0]
-                lines.append(f"{number:3} {name:12} LATE, takes effect: {_describe(sent)}")
+                lines.append(f"{number:3} {name:12} LATE, takes effect: {describe(sent)}")
             else:
                 sent, tries = store.ops[next(op for at, _, op, _ in place.pending if at == index)]
-                what = _describe(sent)
+                what = describe(sent)
                 if kind == "run":
                     _, answer = store.perform(state[0], store.op(sent, tries))
-                    lines.append(f"{number:3} {name:12} {what} -> {_brief(store.answers[answer])}")
+                    lines.append(f"{number:3} {name:12} {what} -> {brief(store.answers[answer])}")
                 else:
                     lines.append(f"{number:3} {name:12} {kind.upper()}: {what}")
             if not why:
                 state = after
-                end = search.programs[process].places[state[4 + process] >> _SHIFT].node.outcome
+                end = search.programs[process].places[state[4 + process] >> SHIFT].node.outcome
                 if end is not None and kind != "land":
                     lines.append(f"    {name:12} ends: {end[0]!r}")
             else:
@@ -621,7 +359,7 @@ class _Search:
 
     simulator: Simulator
     processes: Sequence[Process]
-    programs: list[_Program] = field(init=False)
+    programs: list[Program] = field(init=False)
 
     def __post_init__(self) -> None:
         self.programs = [self.simulator.program(process) for process in self.processes]
@@ -644,8 +382,8 @@ class _Search:
         row = store.rows[at]
         for process, program in enumerate(self.programs):
             encoded = state[4 + process]
-            place = program.places[encoded >> _SHIFT]
-            mask = encoded & _MASK
+            place = program.places[encoded >> SHIFT]
+            mask = encoded & MASK
             begins = place is program.start
             for index, bit, op, _ in place.pending:
                 to, answer = row.get(op) or store.perform(at, op)
@@ -656,7 +394,7 @@ class _Search:
                 node = found.node
                 advanced = node is not place.node
                 after = list(state)
-                after[4 + process] = found.full if advanced or begins else found.number << _SHIFT | (mask & ~bit)
+                after[4 + process] = found.full if advanced or begins else found.number << SHIFT | (mask & ~bit)
                 end = node if advanced and node.outcome is not None else None
                 if to != at:
                     after[3] = simulator.observe(seen, program.process, begins, at, to, end)
@@ -684,14 +422,14 @@ class _Search:
         All but the process that has *advanced*: what it waits for was issued after the change.
         """
         state[0] = to
-        key = at << _SHIFT | to
+        key = at << SHIFT | to
         for process, program in enumerate(self.programs):
             if process != advanced:
-                place = program.places[state[4 + process] >> _SHIFT]
+                place = program.places[state[4 + process] >> SHIFT]
                 if place is not program.start and place.pending:
                     state[4 + process] = place.moved.get(key) or self._changed(place, at, to, key)
 
-    def _changed(self, place: _Place, at: int, to: int, key: int) -> int:
+    def _changed(self, place: Place, at: int, to: int, key: int) -> int:
         store = self.simulator.store
         before, after = store.rows[at], store.rows[to]
         mask = 0
@@ -700,11 +438,11 @@ class _Search:
             now = after.get(op) or store.perform(to, op)
             if was[1] != now[1] or (was[0] == at) != (now[0] == to):
                 mask |= bit
-        place.moved[key] = code = place.number << _SHIFT | mask
+        place.moved[key] = code = place.number << SHIFT | mask
         return code
 
     def _faulty(
-        self, state: State, process: int, program: _Program, place: _Place, mask: int, begins: bool
+        self, state: State, process: int, program: Program, place: Place, mask: int, begins: bool
     ) -> Iterator[State]:
         simulator = self.simulator
         store = simulator.store
@@ -726,7 +464,7 @@ class _Search:
                 found = place.next.get((index, outcome)) or program.after(place, index, outcome)
                 code = found.full
                 if found.node is place.node and not begins:
-                    code = found.number << _SHIFT | mask
+                    code = found.number << SHIFT | mask
                 end = found.node if found.node.outcome is not None else None
                 knows = seen
                 if begins or end is not None:
@@ -735,41 +473,3 @@ class _Search:
                 if lands:
                     pool = simulator.late(tuple(sorted((*simulator._lates[late], (store.op(sent, 1), process)))))
                 yield (at, pool, faults - 1, knows, *state[4 : 4 + process], code, *state[5 + process :])
-
-
-def _short(key: str) -> str:
-    return "/".join(key.split("/")[3:]) or key
-
-
-def _describe(sent: Sent) -> str:
-    match sent:
-        case Delete(keys):
-            return f"Delete {', '.join(map(_short, keys))}"
-        case List(folder, after):
-            return f"List {_short(folder)}{' after ' + after if after else ''}{' (deep)' if sent.deep else ''}"
-        case Get() | StatOf():
-            return f"{type(sent).__name__} {_short(sent.key)}"
-    return f"{type(sent).__name__} {_short(sent.key)} = {_content(sent.data)}"  # type: ignore[union-attr]
-
-
-def _content(data: bytes) -> str:
-    try:
-        record = json.loads(data)
-        kind = record["kind"] if record["size_bytes"] is not None else f"{record['kind']} unfinished"
-        return f"<{kind} {record['write_id'].rstrip('.')}>"
-    except (ValueError, KeyError, TypeError):
-        return repr(data) if len(data) < 40 else f"{data[:40]!r}…"
-
-
-def _brief(answer: Any) -> str:
-    match answer:
-        case Got(data):
-            return _content(data)
-        case Page(entries, folders, after):
-            names = [f"{entry.name}({entry.size})" for entry in entries] + [name + "/" for name in folders]
-            return f"{' '.join(names) or 'nothing'}{'' if after is None else ' …'}"
-        case Written(done, tries):
-            return f"{'done' if done else 'refused'}{'' if tries == 1 else f' (sent {tries} times)'}"
-        case Stat(size):
-            return f"{size} bytes"
-    return repr(answer)

@@ -24,7 +24,7 @@ from artifactfs.protocol.publish import publish
 from artifactfs.protocol.read import _ended, newest
 from artifactfs.protocol.save import remove, save
 from artifactfs.records import fits_size
-from artifactfs.testing.simulator import Process
+from artifactfs.testing.simulated_processes import Process
 
 from .processes import compactor, deleter, fencer, known_reader, newest_reader, remover, saver, streamer
 

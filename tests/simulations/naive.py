@@ -6,8 +6,9 @@ from collections.abc import Hashable, Sequence
 from typing import Any
 
 from artifactfs.protocol.ops import Delete
+from artifactfs.testing.simulated_processes import WRITES, Process, Run
 from artifactfs.testing.simulated_store import Contents, Failure, ModelStore
-from artifactfs.testing.simulator import WRITES, Process, Simulator, _Run
+from artifactfs.testing.simulator import Simulator
 
 Ends = set[tuple[Hashable, Hashable]]
 """Outcomes by process, and what is stored, in every state in which all processes have ended."""
@@ -56,7 +57,7 @@ def all_ends_of(processes: Sequence[Process], contents: Contents, now: float, fa
     def stands(place: int, history: tuple[tuple[int, ...], ...]) -> tuple[tuple[Any, ...], Any]:
         """The operations that a process waits for after such a history, and its outcome if it has ended."""
         if (place, history) not in known:
-            run = _Run(processes[place], now, False)
+            run = Run(processes[place], now, False)
             outcome = run.advance(None)
             for done in history:
                 answers, rest = [], list(done)

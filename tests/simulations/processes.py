@@ -19,8 +19,9 @@ from artifactfs.protocol.env import Clocked, Env
 from artifactfs.protocol.listing import look, look_all
 from artifactfs.protocol.ops import Steps
 from artifactfs.records import Removed, Tombstone
+from artifactfs.testing.simulated_processes import Process
 from artifactfs.testing.simulated_store import Contents, Item
-from artifactfs.testing.simulator import Process, Simulator
+from artifactfs.testing.simulator import Simulator
 
 from .properties import FOLDER, Promises, Role, View, content_of, view
 

@@ -13,8 +13,8 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+from artifactfs.testing.simulated_processes import Broken, Process
 from artifactfs.testing.simulated_store import Contents
-from artifactfs.testing.simulator import Broken, Process
 
 FOLDER = "a/u/s/n/"
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from itertools import combinations_with_replacement, product
 from typing import Any
 
+from artifactfs.testing.simulated_processes import Process
 from artifactfs.testing.simulated_store import Contents
-from artifactfs.testing.simulator import Process
 
 from .processes import (
     Expect,
