@@ -174,7 +174,8 @@ class Backend(Protocol):
 
         One level with its sub-folders, or with *deep* every object below, named by its path. Always fresh: an object
         whose write was acknowledged before the call is in it. At most *limit* entries and folders; a backend may give
-        fewer, and one that reads a whole folder at once may give more. A missing folder is an empty page.
+        fewer (but a hundred, while there are more: the newest version is found by what the first page shows), and one
+        that reads a whole folder at once may give more. A missing folder is an empty page.
         """
         ...
 
