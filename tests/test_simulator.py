@@ -316,6 +316,15 @@ def test_a_writer_and_another_process_on_every_kind_of_store(start: str, way: st
     assert not total.unfinished
 
 
+@pytest.mark.deep
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("start", STARTS)
+def test_a_writer_and_another_process_with_two_faults(start: str, say: Callable[[str], None]) -> None:
+    total = explore_all(start, singles(STARTS[start]), faults=2)
+    say(str(total))
+    assert not total.unfinished
+
+
 FIRST = ("empty", "one", "removed", "claimed", "newest deleted", "all deleted")
 """The stores from which the largest explorations are always complete; from the others as far as time reaches."""
 

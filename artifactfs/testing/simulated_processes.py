@@ -47,7 +47,7 @@ class Process:
 class Node:
     """Where a generator stands: the operations that it waits for, or its outcome."""
 
-    __slots__ = ("answers", "begun", "children", "live", "ops", "outcome", "parent", "slots")
+    __slots__ = ("answers", "children", "live", "ops", "outcome", "parent", "slots")
 
     def __init__(self, parent: Node | None, answers: tuple[Any, ...]) -> None:
         self.parent, self.answers = parent, answers
@@ -56,7 +56,6 @@ class Node:
         self.ops: tuple[Sent, ...] = ()
         self.slots: tuple[int, ...] = ()
         self.outcome: tuple[Hashable] | None = None
-        self.begun = parent is not None
 
 
 class _Upload:

@@ -144,7 +144,6 @@ class Simulator:
         self._steps: dict[tuple[Any, ...], int] = {}
         self._lates: list[tuple[tuple[int, int], ...]] = []
         self._late_ids: dict[Hashable, int] = {}
-        self._alone: dict[tuple[Process, int], Hashable] = {}
         self._action: Action = ("start", 0, 0)
 
     def alone(self, process: Process, contents: Contents) -> tuple[Hashable, Contents]:
@@ -168,11 +167,13 @@ class Simulator:
         """
         began = time.perf_counter()
         # Millions of tuples that never form a cycle: collecting them would take most of the time.
+        collecting = gc.isenabled()
         gc.disable()
         try:
             return self._explore(processes, contents, faults, seconds, most, began)
         finally:
-            gc.enable()
+            if collecting:
+                gc.enable()
 
     def _explore(
         self,
