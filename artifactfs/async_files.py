@@ -13,7 +13,7 @@ from artifactfs.drivers import acall, aperform, drop
 from artifactfs.files import BUFFER, Discarded, read_range
 from artifactfs.layout import ArtifactId
 from artifactfs.protocol.ops import Begin, Pull, Rewind, Steps
-from artifactfs.records import Record, payload_size
+from artifactfs.records import Blob, payload_size
 
 
 class AsyncArtifactReader:
@@ -23,7 +23,7 @@ class AsyncArtifactReader:
         record: the version's record.
     """
 
-    def __init__(self, backend: Backend, artifact: ArtifactId, record: Record) -> None:
+    def __init__(self, backend: Backend, artifact: ArtifactId, record: Blob) -> None:
         self._backend, self._artifact, self.record = backend, artifact, record
         self._size = payload_size(record)
         self._position = 0
@@ -80,17 +80,17 @@ class AsyncArtifactWriter:
     def __init__(
         self,
         backend: Backend,
-        save: Callable[[bytes], Coroutine[Any, Any, Record]],
-        stream: Callable[[bytes], Steps[Record]],
+        save: Callable[[bytes], Coroutine[Any, Any, Blob]],
+        stream: Callable[[bytes], Steps[Blob]],
     ) -> None:
         self._backend, self._save, self._stream = backend, save, stream
         self._held = bytearray()
         self._upload: Upload | None = None
         self._size = 0
-        self._steps: Steps[Record] | None = None
+        self._steps: Steps[Blob] | None = None
         self._answered: tuple[Any, ...] = ()
         self._live = True
-        self.record: Record | None = None
+        self.record: Blob | None = None
 
     def tell(self) -> int:
         return self._size

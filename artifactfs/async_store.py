@@ -12,12 +12,12 @@ from artifactfs.async_files import AsyncArtifactReader, AsyncArtifactWriter
 from artifactfs.backends.base import Backend
 from artifactfs.drivers import acall, aiterate, arun
 from artifactfs.layout import ScopeId
-from artifactfs.operations import Core, ScopeOperations, StoreOperations, Version
+from artifactfs.operations import Core, ScopeOperations, StoreOperations, Version, blob
 from artifactfs.protocol.expect import Expected
 from artifactfs.protocol.ops import Lazy, Steps
-from artifactfs.records import Record
+from artifactfs.records import Blob
 from artifactfs.sources import AsyncPayload, AsyncPieceSource
-from artifactfs.store import open_core, reader_of, reopen, show_return, telling
+from artifactfs.store import about, open_core, reader_of, reopen, show_return, telling
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -31,7 +31,7 @@ def awaited(method: Callable[Concatenate[Ops, P], Steps[T]]) -> Callable[Concate
 
     @wraps(method)
     async def wrapped(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        with telling(self._core):
+        with telling(self._core, self._about(*args, **kwargs)):
             return await arun(method(self._ops, *args, **kwargs), self._core.backend)
 
     show_return(wrapped, "{}")
@@ -43,14 +43,14 @@ def lazily(method: Callable[Concatenate[Ops, P], Lazy[Item]]) -> Callable[Concat
 
     @wraps(method)
     def wrapped(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[Item]:
-        return _items(self._core, method(self._ops, *args, **kwargs))
+        return _items(self._core, method(self._ops, *args, **kwargs), self._about(*args, **kwargs))
 
     show_return(wrapped, "AsyncIterator[{}]")
     return wrapped
 
 
-async def _items(core: Core, steps: Lazy[Item]) -> AsyncIterator[Item]:
-    with telling(core):
+async def _items(core: Core, steps: Lazy[Item], about: str | None) -> AsyncIterator[Item]:
+    with telling(core, about):
         async for item in aiterate(steps, core.backend):
             yield item
 
@@ -115,6 +115,9 @@ class AsyncArtifactStore:
     compact = awaited(StoreOperations.compact)
     erase = awaited(StoreOperations.erase)
 
+    def _about(self, *args: Any, **kwargs: Any) -> None:
+        """The store itself: errors name no artifact."""
+
     async def close(self) -> None:
         """Give back connections. The store may be used again."""
         await acall(self._core.backend, self._core.backend.close)
@@ -148,7 +151,7 @@ class AsyncScope:
         mime_type: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         expect: Expected | None = None,
-    ) -> Record:
+    ) -> Blob:
         """As `Scope.save`; *data* may also be an asynchronous iterable of bytes. What else is read is read in a thread.
 
         Where the task is cancelled, what it had sent is dropped and nothing is published; a cancellation that comes while
@@ -158,7 +161,7 @@ class AsyncScope:
         head, whole = await source.head()
         if whole:
             return await self._save_whole(name, head, mime_type, metadata, expect)
-        with telling(self._core):
+        with telling(self._core, self._about(name)):
             steps = self._ops.save(name, head, False, mime_type, metadata, expect)
             return await arun(steps, self._core.backend, source)
 
@@ -169,8 +172,8 @@ class AsyncScope:
         mime_type: str | None,
         metadata: Mapping[str, Any] | None,
         expect: Expected | None,
-    ) -> Record:
-        with telling(self._core):
+    ) -> Blob:
+        with telling(self._core, self._about(name)):
             async with self._core.turns.for_task(f"{self.id.folder}{name}"):
                 return await arun(self._ops.save(name, data, True, mime_type, metadata, expect), self._core.backend)
 
@@ -211,22 +214,28 @@ class AsyncScope:
         if reader_of(artifact, mode, version, mime_type, metadata, expect):
 
             async def read() -> AsyncArtifactReader:
-                return AsyncArtifactReader(self._core.backend, artifact, await self.stat(name, version))
+                return AsyncArtifactReader(self._core.backend, artifact, blob(await self.stat(name, version), artifact))
 
             return Opening(read)
 
-        async def save(data: bytes) -> Record:
+        async def save(data: bytes) -> Blob:
             return await self._save_whole(name, data, mime_type, metadata, expect)
 
-        def stream(head: bytes) -> Steps[Record]:
+        def stream(head: bytes) -> Steps[Blob]:
             return self._ops.save(name, head, False, mime_type, metadata, expect)
 
         async def write() -> AsyncArtifactWriter:
-            with telling(self._core):
+            with telling(self._core, self._about(name)):
                 await arun(self._ops.prepare(name, mime_type, metadata, expect), self._core.backend)
             return AsyncArtifactWriter(self._core.backend, save, stream)
 
         return Opening(write)
+
+    def _about(self, *args: Any, **kwargs: Any) -> str | None:
+        return about(self.id, *args, **kwargs)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.store, self.id)
 
     def __repr__(self) -> str:
         return f"<AsyncScope {self.id.label} of {self.store.url}>"

@@ -14,13 +14,13 @@ from artifactfs.drivers import call, drop, perform
 from artifactfs.errors import IntegrityError, VersionNotFound
 from artifactfs.layout import ArtifactId
 from artifactfs.protocol.ops import Begin, Pull, Rewind, Steps
-from artifactfs.records import Record, fits_size, payload_size
+from artifactfs.records import Blob, fits_size, payload_size
 
 BUFFER = 1024 * 1024
 """Bytes that a reader asks the store for at least."""
 
 
-async def read_range(backend: Backend, artifact: ArtifactId, record: Record, start: int, end: int | None) -> bytes:
+async def read_range(backend: Backend, artifact: ArtifactId, record: Blob, start: int, end: int | None) -> bytes:
     """Bytes of a version that was found before; its size is checked against its record.
 
     Raises:
@@ -46,7 +46,7 @@ async def read_range(backend: Backend, artifact: ArtifactId, record: Record, sta
 
 
 class _Raw(io.RawIOBase):
-    def __init__(self, backend: Backend, artifact: ArtifactId, record: Record) -> None:
+    def __init__(self, backend: Backend, artifact: ArtifactId, record: Blob) -> None:
         self._backend, self._artifact, self._record = backend, artifact, record
         self._size = payload_size(record)
         self._position = 0
@@ -94,7 +94,7 @@ class ArtifactReader(io.BufferedReader):
         record: the version's record.
     """
 
-    def __init__(self, backend: Backend, artifact: ArtifactId, record: Record) -> None:
+    def __init__(self, backend: Backend, artifact: ArtifactId, record: Blob) -> None:
         super().__init__(_Raw(backend, artifact, record), BUFFER)
         self.record = record
 
@@ -107,11 +107,11 @@ class ArtifactReader(io.BufferedReader):
 class _Pushed:
     """A stream protocol whose pieces are pushed in: it runs until it wants a piece, and waits for one there."""
 
-    def __init__(self, steps: Steps[Record], backend: Backend) -> None:
+    def __init__(self, steps: Steps[Blob], backend: Backend) -> None:
         self._steps, self._backend = steps, backend
         self._answered: tuple[Any, ...] = ()
         self._upload: Upload | None = None
-        self.result: Record | None = None
+        self.result: Blob | None = None
         self._go(None, None)
 
     def push(self, piece: bytes) -> None:
@@ -166,9 +166,7 @@ class ArtifactWriter(io.BufferedIOBase):
         record: the version's record, once closed.
     """
 
-    def __init__(
-        self, backend: Backend, save: Callable[[bytes], Record], stream: Callable[[bytes], Steps[Record]]
-    ) -> None:
+    def __init__(self, backend: Backend, save: Callable[[bytes], Blob], stream: Callable[[bytes], Steps[Blob]]) -> None:
         """*save* is given the whole of a short content; *stream* the beginning of a long one, for the rest is pushed."""
         self._backend, self._save, self._stream = backend, save, stream
         self._held = bytearray()
@@ -176,7 +174,7 @@ class ArtifactWriter(io.BufferedIOBase):
         self._pushed: _Pushed | None = None
         self._handled = sys.exception()
         self._live = True
-        self.record: Record | None = None
+        self.record: Blob | None = None
 
     def writable(self) -> bool:
         return True

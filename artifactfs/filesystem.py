@@ -397,12 +397,12 @@ class ArtifactFileSystem(AbstractFileSystem):  # type: ignore[misc]
 
     def cp_file(self, path1: Any, path2: Any, **kwargs: Any) -> None:
         """Save a version's bytes, MIME type and metadata as the next version of another artifact, or of its own."""
-        scope, name = self._target(path2)
         try:
             source = self._read(path1, lambda scope, name, version: scope.open(name, "rb", version))
         except IsADirectoryError:
             return  # fsspec's recursive copy comes by folders, too
         with source:
+            scope, name = self._target(path2)
             scope.save(name, source, mime_type=source.record.mime_type, metadata=source.record.metadata)
 
     def mv(self, path1: Any, path2: Any, recursive: bool = False, maxdepth: int | None = None, **kwargs: Any) -> None:

@@ -19,6 +19,7 @@ from artifactfs.errors import (
     ArtifactNotFound,
     InvalidName,
     InvalidRef,
+    UnsupportedFormat,
     VersionNotFound,
 )
 from artifactfs.layout import STORE_FOLDER, ArtifactId, ScopeId
@@ -36,7 +37,7 @@ from artifactfs.protocol.ops import Emit, Lazy, List, Steps
 from artifactfs.protocol.read import AT_ONCE, Found, at_time, confirm_many, existing, fetch, newest
 from artifactfs.protocol.save import remove, save
 from artifactfs.protocol.stream import save_stream
-from artifactfs.records import Record, Removed, check_metadata
+from artifactfs.records import Blob, Pointer, Record, Removed, check_metadata
 from artifactfs.waiting import Turns
 
 Version: TypeAlias = "int | Literal['latest'] | datetime | None"
@@ -52,7 +53,7 @@ class Artifact(msgspec.Struct, frozen=True):
     """A version that was loaded whole: its bytes, checked against its record, and the record."""
 
     data: bytes
-    record: Record
+    record: Blob
 
 
 class Core:
@@ -235,7 +236,7 @@ class ScopeOperations:
         mime_type: str | None,
         metadata: Mapping[str, Any] | None,
         expect: Expected | None,
-    ) -> Steps[Record]:
+    ) -> Steps[Blob]:
         """Save *head*, and unless that is the *whole*, what the driver's source brings after it."""
         artifact, env, plain = yield from self.prepare(name, mime_type, metadata, expect)
         kind = guess(artifact.name, head) if mime_type is None else check_mime(mime_type)
@@ -253,6 +254,7 @@ class ScopeOperations:
             self.core.forget(artifact)
             raise
         self.core.remember(artifact, record)
+        assert isinstance(record, Blob)
         return record
 
     def prepare(
@@ -286,9 +288,9 @@ class ScopeOperations:
         artifact = self.artifact(name)
         found = yield from self._find(artifact, version, whole=True)
         assert found.data is not None
-        return Artifact(found.data, found.record)
+        return Artifact(found.data, blob(found.record, artifact))
 
-    def stat(self, name: str, version: Version = None) -> Steps[Record]:
+    def stat(self, name: str, version: Version = None) -> Steps[Blob | Pointer]:
         """The record of a version that is there; its payload's size is checked, its bytes are not read.
 
         >>> scope.stat("notes.txt").version, scope.stat("notes.txt", version=0).size_bytes
@@ -298,6 +300,7 @@ class ScopeOperations:
             ArtifactNotFound, VersionNotFound: as `load`.
         """
         found = yield from self._find(self.artifact(name), version, whole=False)
+        assert isinstance(found.record, (Blob, Pointer))
         return found.record
 
     def versions(self, name: str) -> Steps[list[int]]:
@@ -341,7 +344,7 @@ class ScopeOperations:
                 raise InvalidName(f"no name holds the lone surrogate in {text[:80]!r}") from error
         return names.names(self.scope, prefix, after)
 
-    def remove(self, name: str) -> Steps[Record]:
+    def remove(self, name: str) -> Steps[Removed]:
         """Take an artifact out of view: it is gone from listings and from reads of the newest; its history stays.
 
         Older versions can still be loaded by their number; a later save brings the name back.
@@ -353,6 +356,7 @@ class ScopeOperations:
         env = yield from self.core.writing()
         record = yield from remove(env, artifact)
         self.core.remember(artifact, record)
+        assert isinstance(record, Removed)
         return record
 
     def delete(self, name: str, version: int | None = None) -> Steps[None]:
@@ -400,7 +404,7 @@ class ScopeOperations:
             raise ArtifactNotFound(f"there is no artifact {artifact.label!r}", artifact=artifact.label)
         if -version > len(numbers):
             raise VersionNotFound(
-                f"artifact {artifact.label!r} has {len(numbers)} versions, so there is none at {version}",
+                f"artifact {artifact.label!r} has no version {version}: from the newest there are {len(numbers)}",
                 artifact=artifact.label,
                 version=version,
             )
@@ -422,6 +426,22 @@ class ScopeOperations:
             artifact=artifact.label,
             version=moment,
         )
+
+
+def blob(record: Record, artifact: ArtifactId) -> Blob:
+    """*record*, if it is that of bytes.
+
+    Raises:
+        UnsupportedFormat: it points to what lies elsewhere, which this release reads the record of and no more.
+    """
+    if isinstance(record, Blob):
+        return record
+    assert isinstance(record, Pointer)
+    raise UnsupportedFormat(
+        f"version {record.version} of {artifact.label!r} holds no bytes but points to {record.uri!r}; this version of "
+        "artifactfs reads its record (stat) and does not follow it",
+        artifact=artifact.label,
+    )
 
 
 def _missing(artifact: ArtifactId, number: int, *, removed: bool) -> Steps[Exception]:

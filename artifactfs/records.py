@@ -112,13 +112,20 @@ def decode(data: bytes, key: str = "") -> Record:
         try:
             seen = _peek.decode(data)
         except msgspec.MsgspecError:
-            raise IntegrityError(f"the record {key!r} does not decode: {error}") from error
+            raise _garbled(key, error) from error
         if seen.format == FORMAT and seen.kind in {"blob", "pointer", "removed", "tombstone"}:
-            raise IntegrityError(f"the record {key!r} does not decode: {error}") from error
+            raise _garbled(key, error) from error
         found = seen.format if seen.format != FORMAT else seen.kind
     raise UnsupportedFormat(
         f"the record {key!r} is of format or kind {found!r}, which this version of artifactfs does not know; "
         "upgrade artifactfs to read it"
+    )
+
+
+def _garbled(key: str, error: Exception) -> IntegrityError:
+    return IntegrityError(
+        f"the record {key!r} does not decode ({error}): it was altered or cut off; other versions are not affected, and "
+        "deleting this one clears it away"
     )
 
 

@@ -15,10 +15,10 @@ from artifactfs.drivers import call, iterate, run
 from artifactfs.errors import ArtifactError, InvalidConfig, InvalidRef
 from artifactfs.files import ArtifactReader, ArtifactWriter
 from artifactfs.layout import ArtifactId, ScopeId
-from artifactfs.operations import Core, ScopeOperations, StoreOperations, Version
+from artifactfs.operations import Core, ScopeOperations, StoreOperations, Version, blob
 from artifactfs.protocol.expect import Expected
 from artifactfs.protocol.ops import Lazy, Steps
-from artifactfs.records import Record
+from artifactfs.records import Blob
 from artifactfs.sources import Payload, PieceSource
 
 P = ParamSpec("P")
@@ -32,7 +32,7 @@ def blocking(method: Callable[Concatenate[Ops, P], Steps[T]]) -> Callable[Concat
 
     @wraps(method)
     def wrapped(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        with telling(self._core):
+        with telling(self._core, self._about(*args, **kwargs)):
             return run(method(self._ops, *args, **kwargs), self._core.backend)
 
     show_return(wrapped, "{}")
@@ -44,14 +44,14 @@ def lazily(method: Callable[Concatenate[Ops, P], Lazy[Item]]) -> Callable[Concat
 
     @wraps(method)
     def wrapped(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[Item]:
-        return _items(self._core, method(self._ops, *args, **kwargs))
+        return _items(self._core, method(self._ops, *args, **kwargs), self._about(*args, **kwargs))
 
     show_return(wrapped, "Iterator[{}]")
     return wrapped
 
 
-def _items(core: Core, steps: Lazy[Item]) -> Iterator[Item]:
-    with telling(core):
+def _items(core: Core, steps: Lazy[Item], about: str | None) -> Iterator[Item]:
+    with telling(core, about):
         yield from iterate(steps, core.backend)
 
 
@@ -64,16 +64,17 @@ def show_return(wrapped: Callable[..., Any], what: str) -> None:
 
 
 class telling:
-    """A context in which an error is told which store it came from."""
+    """A context in which an error is told which store it came from, and what was asked for there."""
 
-    def __init__(self, core: Core) -> None:
-        self.core = core
+    def __init__(self, core: Core, about: str | None = None) -> None:
+        self.core, self.about = core, about
 
     def __enter__(self) -> None: ...
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, ArtifactError) and error.store is None:
-            error.store = self.core.backend.url
+        if isinstance(error, ArtifactError):
+            error.store = error.store or self.core.backend.url
+            error.artifact = error.artifact or self.about
 
 
 def open_core(
@@ -93,8 +94,13 @@ def open_core(
         raise InvalidConfig("no store is named: give a URL or a path, or set ARTIFACTFS_URL")
     if not isinstance(where, str):
         raise InvalidConfig(f"a store's URL or path is text, not {type(where).__name__}")
-    if re.match(r"[a-z][a-z0-9+.-]+:/[^/]", where):
-        raise InvalidConfig(f"{where!r} is neither a URL nor a path: a URL has :// behind its scheme")
+    if re.match(r"(s3a?|gs|gcs|r2|memory|file|https?)(:(?!//)|//)", where):
+        raise InvalidConfig(f"{where!r} looks like a URL and is none: write :// behind the scheme, or ./ before a path")
+    if "\0" in where:
+        raise InvalidConfig(f"a store's URL or path holds no NUL: {where!r}")
+    for setting, value in {"read_only": read_only, "single_writer": single_writer}.items():
+        if not isinstance(value, bool):
+            raise InvalidConfig(f"{setting} is True or False, not {value!r}")
     if not (max_bytes is None or (type(max_bytes) is int and max_bytes >= 0)):
         raise InvalidConfig(f"max_bytes is a number of bytes, not {max_bytes!r}")
     if not (type(tries) is int and tries >= 1 and isinstance(deadline, (int, float)) and deadline > 0):
@@ -217,6 +223,9 @@ class ArtifactStore:
     compact = blocking(StoreOperations.compact)
     erase = blocking(StoreOperations.erase)
 
+    def _about(self, *args: Any, **kwargs: Any) -> None:
+        """The store itself: errors name no artifact."""
+
     def close(self) -> None:
         """Give back connections. The store may be used again."""
         call(self._core.backend, self._core.backend.close)
@@ -257,7 +266,7 @@ class Scope:
         mime_type: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         expect: Expected | None = None,
-    ) -> Record:
+    ) -> Blob:
         """Store *data* as the next version of *name* and return its record.
 
         The version exists from the moment its payload is published: readers never see part of one, two savers never
@@ -285,7 +294,7 @@ class Scope:
         head, whole = source.head()
         if whole:
             return self._save_whole(name, head, mime_type, metadata, expect)
-        with telling(self._core):
+        with telling(self._core, self._about(name)):
             steps = self._ops.save(name, head, False, mime_type, metadata, expect)
             return run(steps, self._core.backend, source)
 
@@ -296,8 +305,8 @@ class Scope:
         mime_type: str | None,
         metadata: Mapping[str, Any] | None,
         expect: Expected | None,
-    ) -> Record:
-        with telling(self._core), self._core.turns.for_thread(f"{self.id.folder}{name}"):
+    ) -> Blob:
+        with telling(self._core, self._about(name)), self._core.turns.for_thread(f"{self.id.folder}{name}"):
             return run(self._ops.save(name, data, True, mime_type, metadata, expect), self._core.backend)
 
     load = blocking(ScopeOperations.load)
@@ -347,18 +356,30 @@ class Scope:
         """
         artifact = self._ops.artifact(name)
         if reader_of(artifact, mode, version, mime_type, metadata, expect):
-            return ArtifactReader(self._core.backend, artifact, self.stat(name, version))
+            return ArtifactReader(self._core.backend, artifact, blob(self.stat(name, version), artifact))
 
-        with telling(self._core):
+        with telling(self._core, self._about(name)):
             run(self._ops.prepare(name, mime_type, metadata, expect), self._core.backend)
 
-        def save(data: bytes) -> Record:
+        def save(data: bytes) -> Blob:
             return self._save_whole(name, data, mime_type, metadata, expect)
 
-        def stream(head: bytes) -> Steps[Record]:
+        def stream(head: bytes) -> Steps[Blob]:
             return self._ops.save(name, head, False, mime_type, metadata, expect)
 
         return ArtifactWriter(self._core.backend, save, stream)
 
+    def _about(self, *args: Any, **kwargs: Any) -> str | None:
+        """What a method was called for, as errors name it."""
+        return about(self.id, *args, **kwargs)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.store, self.id)
+
     def __repr__(self) -> str:
         return f"<Scope {self.id.label} of {self.store.url}>"
+
+
+def about(scope: ScopeId, name: object = None, *_: Any, **__: Any) -> str:
+    """The artifact, or the scope where no artifact is named."""
+    return f"{scope.label}/{name}" if isinstance(name, str) and name else scope.label

@@ -12,6 +12,7 @@ import threading
 import warnings
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,13 @@ from artifactfs import (
     BackendError,
     BackendUnavailable,
     Conflict,
+    IntegrityError,
+    InvalidConfig,
     InvalidMetadata,
+    Pointer,
     Scope,
+    UnsupportedFormat,
+    records,
 )
 from artifactfs import operations as operations_module
 from artifactfs.backends.memory import MemoryBackend, MemoryUpload
@@ -385,3 +391,71 @@ def test_savers_of_one_name_within_a_store_take_no_number_from_each_other(
         saved = asyncio.run(main())
     assert sorted(saved) == list(range(64))
     assert len(created) == 2 * 64
+
+
+@pytest.mark.parametrize(
+    ("url", "options", "message"),
+    [
+        ("s3:/bucket", {}, "looks like a URL and is none"),
+        ("s3//bucket", {}, "looks like a URL and is none"),
+        ("memory:x", {}, "looks like a URL and is none"),
+        ("s4://bucket", {}, "no filesystem answers to s4://"),
+        ("a\0b", {}, "holds no NUL"),
+        ("memory://x", {"max_bytes": "5"}, "max_bytes is a number of bytes"),
+        ("memory://x", {"tries": "a"}, "tries must be at least 1"),
+        ("memory://x", {"deadline": float("nan")}, "deadline above 0"),
+        ("memory://x", {"read_only": "no"}, "read_only is True or False"),
+        ("memory://x", {"colour": 1}, "takes no such option: colour"),
+        ("s3://bucket", {"endpoint_ulr": "http://x"}, "did you mean endpoint_url"),
+    ],
+)
+def test_a_wrong_setting_is_refused_when_the_store_is_opened(url: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidConfig, match=message):
+        ArtifactStore(url, **options)
+
+
+def test_a_scope_is_pickled_with_its_store(tmp_path: Path) -> None:
+    scope = ArtifactStore(tmp_path, durability="none").scope("shop", "alice", "s1")
+    scope.save("x", b"0")
+    assert pickle.loads(pickle.dumps(scope)).load("x").data == b"0"
+
+
+def test_an_error_of_the_store_below_names_the_artifact(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def down(*_: Any, **__: Any) -> Any:
+        raise BackendUnavailable("no answer")
+
+    scope = fresh("down")
+    monkeypatch.setattr(MemoryBackend, "list", down)
+    for call in (lambda: scope.save("x", b""), lambda: scope.load("x"), lambda: list(scope.names())):
+        with pytest.raises(BackendUnavailable) as caught:
+            call()
+        assert caught.value.store == scope.store.url
+        assert caught.value.artifact in ("shop/alice/s1/x", "shop/alice/s1")
+
+
+def test_a_record_that_was_moved_to_another_number_is_an_error(tmp_path: Path) -> None:
+    scope = ArtifactStore(tmp_path, durability="none").scope("shop", "alice", "s1")
+    for number in range(2):
+        scope.save("x", str(number))
+    folder = tmp_path / "shop/alice/s1/x"
+    (folder / "0.metadata").write_bytes((folder / "1.metadata").read_bytes())
+    with pytest.raises(IntegrityError, match="says that it is of version 1"):
+        scope.load("x", 0)
+    assert scope.load("x").data == b"1"
+
+
+def test_a_pointer_is_not_given_out_as_content(tmp_path: Path) -> None:
+    scope = ArtifactStore(tmp_path, durability="none").scope("shop", "alice", "s1")
+    scope.save("x", b"0")
+    uri = "https://example.org/paper.pdf"
+    pointer = Pointer(
+        filename="x", mime_type="application/pdf", version=1, size_bytes=None, timestamp=datetime.now(UTC),
+        write_id="0" * 32, uri=uri,
+    )  # fmt: skip
+    folder = tmp_path / "shop/alice/s1/x"
+    (folder / "1.metadata").write_bytes(records.encode(pointer))
+    (folder / "1").write_bytes(records.pointer_payload(uri))
+    assert scope.stat("x") == pointer
+    for read in (lambda: scope.load("x"), lambda: scope.open("x")):
+        with pytest.raises(UnsupportedFormat, match=r"points to 'https://example\.org/paper\.pdf'"):
+            read()

@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +50,15 @@ def test_what_is_exported_is_what_all_names() -> None:
 
 
 def test_what_is_exported_is_what_type_checkers_see() -> None:
-    source = inspect.getsource(artifactfs)
-    seen = re.findall(r"^    from artifactfs\.([\w.]+) import (\w+) as (\w+)$", source, re.MULTILINE)
+    stub = (Path(artifactfs.__file__).parent / "__init__.pyi").read_text()
+    seen = re.findall(r"^from artifactfs\.([\w.]+) import (\w+) as (\w+)$", stub, re.MULTILINE)
     assert all(name == again for _, name, again in seen)
     assert {name: home for home, name, _ in seen} == artifactfs._HOME
+    assert re.findall(r'^    "(\w+)",$', stub, re.MULTILINE) == artifactfs.__all__
+
+
+def test_the_version_is_that_of_the_distribution() -> None:
+    assert artifactfs.__version__ == metadata.version("artifactfs")
 
 
 def test_every_error_is_exported() -> None:

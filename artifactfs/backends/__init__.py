@@ -10,7 +10,7 @@ from artifactfs.backends.base import Backend
 from artifactfs.errors import InvalidConfig, UnsafeBackend
 
 _EXTRAS = {"s3": ("s3", "S3Backend"), "gcs": ("gcs", "GCSBackend")}
-_SCHEMES = {"s3": "s3", "s3a": "s3", "r2": "s3", "gs": "gcs", "gcs": "gcs"}
+_SCHEMES = {"s3": "s3", "r2": "s3", "gs": "gcs", "gcs": "gcs"}
 
 
 def open_backend(
@@ -31,7 +31,9 @@ def open_backend(
         InvalidConfig: nothing answers to the URL, an option is unknown, or an extra is not installed.
         UnsafeBackend: a filesystem without an atomic create, and nobody said that there is only one writer.
     """
-    scheme, separator, _ = url.partition("://")
+    scheme, separator, rest = url.partition("://")
+    scheme = {"s3a": "s3"}.get(scheme.lower(), scheme.lower()) if separator else scheme
+    url = scheme + separator + rest
     if "::" in url:
         raise InvalidConfig(f"a store's URL is that of one filesystem, not a chain: {url!r}")
     if not separator or scheme in ("file", "local"):
@@ -54,6 +56,12 @@ def open_backend(
             ) from error
         backend: Backend = kind(url, options=options, single_writer=single_writer, tries=tries, deadline=deadline)
         return backend
+    from fsspec.registry import get_filesystem_class
+
+    try:
+        get_filesystem_class(scheme)
+    except (ValueError, ImportError) as error:
+        raise InvalidConfig(f"no filesystem answers to {scheme}:// ({error}); check the scheme of {url!r}") from error
     if not (single_writer or read_only):
         raise UnsafeBackend(
             f"fsspec's {scheme!r} filesystem has no create that only one of several writers wins, so saves could be lost; "

@@ -401,7 +401,7 @@ class LocalBackend:
         where = f"{key!r} in {self.url}"
         kind: type[ArtifactError] = BackendError
         if error.errno in _FULL:
-            text = f"disk full: there is no room for {where}; free some space or raise the quota, then save again"
+            text = f"disk full: there is no room for {where}; free some space or raise the quota, then try again"
         elif error.errno in _DENIED:
             kind = AccessDenied
             text = f"no permission for {where} ({error.strerror}); check the owner and mode of the folder and its mount"

@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
+from inspect import signature
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -105,6 +107,7 @@ def s3_settings(url: str, options: Mapping[str, Any], *, deadline: float) -> S3S
         **(given.pop("config_kwargs", None) or {}),
         "retries": {"total_max_attempts": 1},
     }
+    _refuse_unknown(given)
     # How it is run is ours; a listing may never be remembered.
     for name in ("asynchronous", "loop", "skip_instance_cache", "use_listings_cache"):
         given.pop(name, None)
@@ -121,6 +124,20 @@ def s3_settings(url: str, options: Mapping[str, Any], *, deadline: float) -> S3S
             "use_listings_cache": False,
         },
     )
+
+
+def _refuse_unknown(options: Mapping[str, Any]) -> None:
+    """s3fs hands what it does not know on to the session, which fails at the first request and in words of its own."""
+    from aiobotocore.session import AioSession
+    from s3fs import S3FileSystem
+
+    known = {name for kind in (S3FileSystem, AioSession) for name in signature(kind.__init__).parameters}
+    known |= {"profile", "skip_instance_cache", "use_listings_cache", "listings_expiry_time", "max_paths", "batch_size"}
+    for name in options:
+        if name not in known:
+            near = get_close_matches(name, known | {"region", "account_id"}, 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise InvalidConfig(f"an S3 store knows no option {name!r}{hint}")
 
 
 def _environment_credentials(family: str) -> dict[str, str]:

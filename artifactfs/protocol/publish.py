@@ -175,8 +175,9 @@ def _look_at_other(artifact: ArtifactId, claim: Claim) -> Steps[bool | None]:
         record = None if got is None else decode(got.data)
         return isinstance(record, Tombstone) and record.reason == "deleted" and record.write_id == claim.record.write_id
     raise ForeignPayload(
-        f"{artifact.payload(claim.number)!r} was claimed, but holds bytes that artifactfs did not write: another program "
-        "writes into the store while savers run, which loses data; nothing was saved: stop it and save again",
+        f"{artifact.payload(claim.number)!r} was claimed, but holds bytes of somebody else: another program "
+        "writes into the store while savers run, or the store's creates are not atomic (see ArtifactStore.probe); nothing "
+        "was saved: find out which before you save again",
         artifact=artifact.label,
     )
 

@@ -229,11 +229,20 @@ def _decoded(artifact: ArtifactId, number: int, got: Got | None, strict: bool) -
     if got is None:
         return None
     try:
-        return decode(got.data, artifact.record(number))
+        record = decode(got.data, artifact.record(number))
     except IntegrityError:
         if strict:
             raise
         return None
+    if record.version == number:
+        return record
+    if strict:
+        raise IntegrityError(
+            f"the record {artifact.record(number)!r} says that it is of version {record.version}: it was moved or altered; "
+            "other versions are not affected",
+            artifact=artifact.label,
+        )
+    return None
 
 
 def _matches(record: Record | None, payload: Got | Stat) -> bool:

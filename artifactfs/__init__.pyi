@@ -1,0 +1,62 @@
+from artifactfs.async_store import AsyncArtifactStore as AsyncArtifactStore
+from artifactfs.async_store import AsyncScope as AsyncScope
+from artifactfs.backends.base import Abilities as Abilities
+from artifactfs.errors import AccessDenied as AccessDenied
+from artifactfs.errors import ArtifactError as ArtifactError
+from artifactfs.errors import ArtifactNotFound as ArtifactNotFound
+from artifactfs.errors import BackendError as BackendError
+from artifactfs.errors import BackendUnavailable as BackendUnavailable
+from artifactfs.errors import Conflict as Conflict
+from artifactfs.errors import ForeignPayload as ForeignPayload
+from artifactfs.errors import IntegrityError as IntegrityError
+from artifactfs.errors import InvalidConfig as InvalidConfig
+from artifactfs.errors import InvalidMetadata as InvalidMetadata
+from artifactfs.errors import InvalidName as InvalidName
+from artifactfs.errors import InvalidRef as InvalidRef
+from artifactfs.errors import PayloadTooLarge as PayloadTooLarge
+from artifactfs.errors import UnsafeBackend as UnsafeBackend
+from artifactfs.errors import UnsupportedFormat as UnsupportedFormat
+from artifactfs.errors import VersionNotFound as VersionNotFound
+from artifactfs.files import ArtifactReader as ArtifactReader
+from artifactfs.files import ArtifactWriter as ArtifactWriter
+from artifactfs.operations import Artifact as Artifact
+from artifactfs.records import Blob as Blob
+from artifactfs.records import Pointer as Pointer
+from artifactfs.records import Record as Record
+from artifactfs.records import Removed as Removed
+from artifactfs.refs import Ref as Ref
+from artifactfs.store import ArtifactStore as ArtifactStore
+from artifactfs.store import Scope as Scope
+
+__version__: str
+__all__ = [
+    "Abilities",
+    "AccessDenied",
+    "Artifact",
+    "ArtifactError",
+    "ArtifactNotFound",
+    "ArtifactReader",
+    "ArtifactStore",
+    "ArtifactWriter",
+    "AsyncArtifactStore",
+    "AsyncScope",
+    "BackendError",
+    "BackendUnavailable",
+    "Blob",
+    "Conflict",
+    "ForeignPayload",
+    "IntegrityError",
+    "InvalidConfig",
+    "InvalidMetadata",
+    "InvalidName",
+    "InvalidRef",
+    "PayloadTooLarge",
+    "Pointer",
+    "Record",
+    "Ref",
+    "Removed",
+    "Scope",
+    "UnsafeBackend",
+    "UnsupportedFormat",
+    "VersionNotFound",
+]
