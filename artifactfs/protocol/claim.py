@@ -32,7 +32,7 @@ from artifactfs.records import (
     tombstone,
 )
 
-CONFLICTS_BEFORE_LISTING = 3
+CONFLICTS_BEFORE_LISTING = 12
 """Numbers lost in a row after which a saver lists anew, instead of trying the next: its hint was far behind."""
 
 
@@ -113,7 +113,8 @@ class Claim:
 def try_claim(env: Env, artifact: ArtifactId, draft: Draft, number: int, seen: Seen) -> Steps[Claim | None]:
     """Claim *number*, or None where somebody else has it.
 
-    "Exists" may be the answer to our own first attempt, whose answer was lost: the `write_id` tells.
+    "Exists" may be the answer to our own first attempt, whose answer was lost: the `write_id` tells. A store that does not
+    say what tag it gave is asked.
     """
     record = draft.record(artifact, number, env.stamp(seen.floor))
     key = artifact.record(number)
@@ -128,7 +129,7 @@ def try_claim(env: Env, artifact: ArtifactId, draft: Draft, number: int, seen: S
         if got is not None and _is_ours(got.data, draft.write_id):
             yield from abandon(env, artifact, Claim(number, record, got.tag, seen.at, seen))
         raise
-    if written.done:
+    if written.done and written.tag:
         return Claim(number, record, written.tag, seen.at, seen)
     (got,) = yield (Get(key),)
     if got is None or not _is_ours(got.data, draft.write_id):

@@ -17,7 +17,7 @@ from artifactfs.protocol.claim import Claim, Draft, Memory, finished, rewrite_re
 from artifactfs.protocol.env import Clocked, Env
 from artifactfs.protocol.expect import Expected
 from artifactfs.protocol.ops import Abort, Begin, Get, Part, Pull, Rewind, Steps
-from artifactfs.protocol.publish import Attempt, give_up, publish_upload
+from artifactfs.protocol.publish import ROUNDS, Attempt, give_up, publish_upload
 from artifactfs.protocol.save import claim_for, tidy
 from artifactfs.records import Record, decode, encode
 
@@ -41,7 +41,7 @@ def save_stream(
         Conflict: *expect* was not met, or the claim was fenced and the stream is gone; nothing was saved.
     """
     draft = Draft(mime_type, metadata, env.write_id())
-    while True:
+    for _ in range(ROUNDS):
         claim = yield from claim_for(env, artifact, draft, expect, memory)
         record = yield from _send(env, artifact, claim, head, mime_type)
         if record is not None:
@@ -49,12 +49,13 @@ def save_stream(
             return record
         (again,) = yield (Rewind(),)
         if not again:
-            raise Conflict(
-                f"saving {artifact.label!r} paused for so long that its number {claim.number} was taken away; nothing was "
-                "saved, and the stream cannot be read again: save it again",
-                artifact=artifact.label,
-            )
+            break
         head, memory = b"", None
+    raise Conflict(
+        f"saving {artifact.label!r} paused for so long that its number {claim.number} was taken away; nothing was saved: "
+        "save it again",
+        artifact=artifact.label,
+    )
 
 
 def _send(env: Env, artifact: ArtifactId, claim: Claim, head: bytes, mime_type: str) -> Steps[Record | None]:
@@ -108,7 +109,7 @@ class _Sending:
         number = self.claim.number
         written: Written = yield from rewrite_record(self.env, self.artifact, number, data, self.claim.tag)
         tag = written.tag
-        if not written.done:
+        if not (written.done and tag):
             got: Got | None
             (got,) = yield (Get(self.artifact.record(number)),)
             if got is None or got.data != data:
