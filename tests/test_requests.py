@@ -336,6 +336,6 @@ def test_the_count_tells_a_store_that_lists_before_each_save(wire: Wire) -> None
     store = wire.store()
     scope = store.scope("shop", "alice", "s1")
     scope.save("report.csv", b"first")
-    store._core.forget()
+    store._core.forget_all()
     with pytest.raises(AssertionError), wire.costs(writes=2):
         scope.save("report.csv", b"second")

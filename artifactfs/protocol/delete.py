@@ -28,7 +28,7 @@ def delete_version(env: Env, artifact: ArtifactId, number: int) -> Steps[None]:
         view = yield from look(artifact)
         if not (yield from _newer_exists(artifact, view, number)):
             yield from mark_hidden(artifact, max(view.top, number))
-    if seen in ("vanished", "fence") or not (yield from _delete(env, artifact, number)):
+    if seen in ("vanished", "fence") or not (yield from _delete(env, artifact, number, seen)):
         raise VersionNotFound(
             f"artifact {artifact.label!r} has no version {number} to delete", artifact=artifact.label, version=number
         )
@@ -53,19 +53,20 @@ def delete_all(env: Env, artifact: ArtifactId) -> Steps[None]:
         raise ArtifactNotFound(f"there is no artifact {artifact.label!r} to delete", artifact=artifact.label)
 
 
-def _delete(env: Env, artifact: ArtifactId, number: int) -> Steps[bool]:
-    """Tombstone and remove one version; False where there is none.
+def _delete(env: Env, artifact: ArtifactId, number: int, seen: Found | Gone | None = None) -> Steps[bool]:
+    """Tombstone and remove one version, which was just *seen*; False where there is none.
 
     A tombstone that is met after an attempt of ours may be our own, whose answer was lost: the version was there, and
     is gone by now.
     """
     tried = False
     while True:
-        seen = yield from is_deletable(artifact, number)
+        if seen is None:
+            seen = yield from is_deletable(artifact, number)
         if isinstance(seen, Found):
             got = Got(seen.raw, len(seen.raw), 0.0, seen.tag) if seen.raw else None
             if (yield from bury(env, artifact, number, got, "deleted")) is None:
-                tried = True
+                tried, seen = True, None
                 continue
         elif seen != "deleted":
             return False
