@@ -59,12 +59,12 @@ def publish(
         check_age(env, artifact, claim)
         return (yield from attempt.send(Create(artifact.payload(claim.number), data, content_type)))
 
-    def is_ours(size: int) -> Steps[bool]:
+    def is_ours(size: int) -> Steps[bool | None]:
         if size != len(data):
             return False
         got: Got | None
         (got,) = yield (Get(artifact.payload(claim.number)),)
-        return got is not None and got.data == data
+        return None if got is None else got.data == data
 
     return (yield from _until_settled(artifact, claim, send, is_ours, resend=True))
 
@@ -78,10 +78,11 @@ def publish_upload(
         check_age(env, artifact, claim)
         return (yield from attempt.send(Commit(upload)))
 
-    def is_ours(found: int) -> Steps[bool]:
+    def is_ours(found: int) -> Steps[bool | None]:
         if found != size:
             return False
-        return (yield from _digest(artifact.payload(claim.number), size)) == sha256
+        digest = yield from _digest(artifact.payload(claim.number), size)
+        return None if digest is None else digest == sha256
 
     return (yield from _until_settled(artifact, claim, send, is_ours, resend=False))
 
@@ -116,13 +117,14 @@ def _until_settled(
     artifact: ArtifactId,
     claim: Claim,
     send: Callable[[], Steps[Written]],
-    is_ours: Callable[[int], Steps[bool]],
+    is_ours: Callable[[int], Steps[bool | None]],
     *,
     resend: bool,
 ) -> Steps[bool]:
     """Send until the outcome is known: True where our bytes are, or were, the version; False where a fence is there.
 
-    Where the payload has gone again it is sent once more if *resend*; an upload cannot be, so its record has the answer.
+    Where the payload has gone again (*is_ours* says None if it goes while it is looked at) it is sent once more if
+    *resend*; an upload cannot be, so its record has the answer.
     """
     sent = 0
     for _ in range(ROUNDS):
@@ -132,11 +134,12 @@ def _until_settled(
             return sent == 1 or not _was_fenced((yield from _sweep(artifact, claim.number)))
         there: Stat | None
         (there,) = yield (StatOf(artifact.payload(claim.number)),)
-        if there is None:
+        ours = None if there is None else (yield from is_ours(there.size))
+        if ours is None:
             if resend:
                 continue
             return (yield from _what_became(artifact, claim))
-        if (yield from is_ours(there.size)):
+        if ours:
             return not _was_fenced((yield from _sweep(artifact, claim.number)))
         state = yield from _look_at_other(artifact, claim)
         if state is not None:
@@ -203,13 +206,13 @@ def _was_fenced(stone: Tombstone | None) -> bool:
     return stone is not None and stone.reason == "fenced"
 
 
-def _digest(key: str, size: int) -> Steps[str]:
-    """The SHA-256 of an object, read in pieces."""
+def _digest(key: str, size: int) -> Steps[str | None]:
+    """The SHA-256 of an object, read in pieces; None where it goes meanwhile."""
     digest = hashlib.sha256()
     for start in range(0, size, WHOLE_LIMIT):
         got: Got | None
         (got,) = yield (Get(key, start, start + WHOLE_LIMIT),)
         if got is None:
-            return ""
+            return None
         digest.update(got.data)
     return digest.hexdigest()
