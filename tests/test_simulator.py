@@ -42,7 +42,7 @@ from .simulations.scenarios import PLAIN, Way, pairs, singles, triples
 STARTS = starts()
 
 SECONDS = float(os.environ.get("ARTIFACTFS_SIM_SECONDS", "300"))
-"""How long each exploration that may have no end takes."""
+"""How long three writers are explored; two writers, another process and a fault half as long."""
 
 
 @pytest.fixture
@@ -298,7 +298,6 @@ def test_two_writers_with_a_fault(start: str, say: Callable[[str], None]) -> Non
 
 
 WAYS = {
-    "every answer": PLAIN,
     "pages of two": Way(page=2),
     "no conditional rewrite": Way(conditional=False),
     "completion that overwrites": Way(atomic=False),
@@ -310,8 +309,8 @@ WAYS = {
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("start", STARTS)
-def test_a_writer_and_another_process_on_every_kind_of_store(start: str, way: str, say: Callable[[str], None]) -> None:
-    total = explore_all(start, singles(STARTS[start], WAYS[way]), WAYS[way], faults=1)
+def test_a_writer_and_another_process_on_other_kinds_of_store(start: str, way: str, say: Callable[[str], None]) -> None:
+    total = explore_all(start, singles(STARTS[start], WAYS[way]), WAYS[way], faults=2)
     say(str(total))
     assert not total.unfinished
 
@@ -319,13 +318,13 @@ def test_a_writer_and_another_process_on_every_kind_of_store(start: str, way: st
 @pytest.mark.deep
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("start", STARTS)
-def test_a_writer_and_another_process_with_two_faults(start: str, say: Callable[[str], None]) -> None:
-    total = explore_all(start, singles(STARTS[start]), faults=2)
+def test_a_writer_and_another_process_with_three_faults(start: str, say: Callable[[str], None]) -> None:
+    total = explore_all(start, singles(STARTS[start]), faults=3)
     say(str(total))
     assert not total.unfinished
 
 
-FIRST = ("empty", "one", "removed", "claimed", "newest deleted", "all deleted")
+FIRST = ("empty", "one", "claimed", "newest deleted", "all deleted")
 """The stores from which the largest explorations are always complete; from the others as far as time reaches."""
 
 
@@ -341,7 +340,7 @@ def test_two_writers_and_another_process_with_a_fault(start: str, say: Callable[
 @pytest.mark.deep
 @pytest.mark.timeout(36000)
 def test_two_writers_and_another_process_as_far_as_time_reaches(say: Callable[[str], None]) -> None:
-    ends = time.perf_counter() + SECONDS
+    ends = time.perf_counter() + SECONDS / 2
     rounds = [(start, False) for start in STARTS if start not in FIRST] + [(start, True) for start in STARTS]
     for start, eager in rounds:
         left = ends - time.perf_counter()
