@@ -33,24 +33,32 @@ for _name in ("NO_PROXY", "no_proxy"):
 
 # The same examples at every run, so that a failure is the change's own; `make nightly` looks for new ones.
 settings.register_profile("default", deadline=None, derandomize=True, max_examples=50)
-settings.register_profile("ci", deadline=None, derandomize=True, max_examples=200)
+settings.register_profile("ci", deadline=None, derandomize=True, max_examples=100)
 settings.register_profile("nightly", deadline=None, max_examples=5000, stateful_step_count=100, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--pip-only", action="store_true", help="leave out the tests of servers that pip does not install")
+    parser.addoption("--servers", metavar="NAME,…", help="leave out the tests of all other servers")
 
 
-def _beyond_pip(item: pytest.Item) -> set[str]:
-    named = {str(name) for mark in item.iter_markers("server") for name in mark.args}
-    return (named | (set(getattr(item, "fixturenames", ())) & servers.SERVERS.keys())) - servers.FROM_PIP
+def _servers_of(item: pytest.Item) -> set[str]:
+    """The servers that a test starts: by its marks, its fixtures, its parameters, or its class's `server_name`."""
+    marked = {str(name) for mark in item.iter_markers("server") for name in mark.args}
+    params = getattr(getattr(item, "callspec", None), "params", {}).values()
+    named = {*getattr(item, "fixturenames", ()), getattr(getattr(item, "cls", None), "server_name", None)}
+    named |= {value for value in params if isinstance(value, str)}
+    return marked | (named & servers.SERVERS.keys())
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--pip-only"):
-        left_out = [item for item in items if _beyond_pip(item)]
-        items[:] = [item for item in items if not _beyond_pip(item)]
+    allowed = set(servers.FROM_PIP if config.getoption("--pip-only") else servers.SERVERS)
+    if (chosen := config.getoption("--servers")) is not None:
+        allowed &= set(chosen.split(","))
+    left_out = [item for item in items if not _servers_of(item) <= allowed]
+    if left_out:
+        items[:] = [item for item in items if _servers_of(item) <= allowed]
         config.hook.pytest_deselected(items=left_out)
 
 
@@ -74,10 +82,10 @@ for _name in servers.SERVERS:
 
 
 def _param(name: str) -> object:
-    return pytest.param(name, marks=[] if name in servers.FROM_PIP else pytest.mark.server(name))
+    return pytest.param(name, marks=pytest.mark.server(name))
 
 
-@pytest.fixture(params=["moto", "ministack"])
+@pytest.fixture(params=[_param("moto"), _param("ministack")])
 def s3_server(request: pytest.FixtureRequest) -> servers.Server:
     """Each S3 server that pip brings and whose creates are atomic."""
     server: servers.Server = request.getfixturevalue(request.param)
