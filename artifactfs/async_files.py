@@ -12,6 +12,7 @@ from artifactfs.backends.base import WHOLE_LIMIT, Backend, Upload
 from artifactfs.drivers import acall, aperform, drop
 from artifactfs.files import BUFFER, Discarded, read_range
 from artifactfs.layout import ArtifactId
+from artifactfs.mime import HEAD_BYTES
 from artifactfs.protocol.ops import Begin, Pull, Rewind, Steps
 from artifactfs.records import Blob, payload_size
 
@@ -107,8 +108,9 @@ class AsyncArtifactWriter:
             if len(self._held) >= BUFFER:
                 await self._go((*self._answered, self._taken()), None)
         elif len(self._held) > WHOLE_LIMIT:
-            self._steps = self._stream(self._taken())
+            self._steps = self._stream(bytes(self._held[:HEAD_BYTES]))
             await self._go(None, None)
+            await self._go((*self._answered, self._taken()), None)
         return written
 
     def _taken(self) -> bytes:

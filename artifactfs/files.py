@@ -13,6 +13,7 @@ from artifactfs.backends.base import WHOLE_LIMIT, Backend, Got, Upload
 from artifactfs.drivers import call, drop, perform
 from artifactfs.errors import IntegrityError, VersionNotFound
 from artifactfs.layout import ArtifactId
+from artifactfs.mime import HEAD_BYTES
 from artifactfs.protocol.ops import Begin, Pull, Rewind, Steps
 from artifactfs.records import Blob, fits_size, payload_size
 
@@ -167,7 +168,7 @@ class ArtifactWriter(io.BufferedIOBase):
     """
 
     def __init__(self, backend: Backend, save: Callable[[bytes], Blob], stream: Callable[[bytes], Steps[Blob]]) -> None:
-        """*save* is given the whole of a short content; *stream* the beginning of a long one, for the rest is pushed."""
+        """*save* is given the whole of a short content; *stream* the first bytes of a long one, all of which is pushed."""
         self._backend, self._save, self._stream = backend, save, stream
         self._held = bytearray()
         self._size = 0
@@ -203,12 +204,12 @@ class ArtifactWriter(io.BufferedIOBase):
         return data
 
     def _begin(self) -> None:
-        head = self._taken()
         try:
-            self._pushed = _Pushed(self._stream(head), self._backend)
+            self._pushed = _Pushed(self._stream(bytes(self._held[:HEAD_BYTES])), self._backend)
         except BaseException:
             self._live = False
             raise
+        self._guarded(self._pushed, self._taken())
 
     def _guarded(self, pushed: _Pushed, piece: bytes) -> None:
         """A stream that failed is over: closing the writer then publishes nothing."""

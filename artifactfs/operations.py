@@ -237,7 +237,7 @@ class ScopeOperations:
         metadata: Mapping[str, Any] | None,
         expect: Expected | None,
     ) -> Steps[Blob]:
-        """Save *head*, and unless that is the *whole*, what the driver's source brings after it."""
+        """Save *head* if that is the *whole*; else what the driver's source brings, which begins like *head*."""
         artifact, env, plain = yield from self.prepare(name, mime_type, metadata, expect)
         kind = guess(artifact.name, head) if mime_type is None else check_mime(mime_type)
         memory = self.core.recall(artifact)
@@ -248,7 +248,7 @@ class ScopeOperations:
                 )
             else:
                 record = yield from save_stream(
-                    env, artifact, mime_type=kind, metadata=plain, head=head, expect=expect, memory=memory
+                    env, artifact, mime_type=kind, metadata=plain, expect=expect, memory=memory
                 )
         except BaseException:
             self.core.forget(artifact)

@@ -7,11 +7,13 @@ digest; only what is longer is streamed.
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from typing import Any, BinaryIO, TypeAlias
 
 from artifactfs.backends.base import WHOLE_LIMIT
 from artifactfs.errors import InvalidMetadata
+from artifactfs.mime import HEAD_BYTES
 from artifactfs.waiting import in_thread
 
 PIECE = 1024 * 1024
@@ -48,6 +50,7 @@ class PieceSource:
         self._held = plain(data)
         self._open = _opener(data)
         self._pieces: Iterator[bytes] | None = None
+        self._unread: deque[bytes] = deque()
 
     @property
     def in_memory(self) -> bool:
@@ -55,7 +58,7 @@ class PieceSource:
         return self._held is not None
 
     def head(self) -> tuple[bytes, bool]:
-        """The beginning, and whether that is all. At most `WHOLE_LIMIT` bytes are all."""
+        """All of it and True, if that is at most `WHOLE_LIMIT` bytes; else its first bytes, which `pull` gives again."""
         if self._held is not None and len(self._held) <= WHOLE_LIMIT:
             return bytes(self._held), True
         held: list[bytes] = []
@@ -66,10 +69,13 @@ class PieceSource:
                 return b"".join(held), True
             held.append(piece)
             size += len(piece)
-        return b"".join(held), False
+        self._unread.extend(held)
+        return held[0][:HEAD_BYTES], False
 
     def pull(self) -> bytes:
         """The next `PIECE` bytes or a little more, of however many pieces; fewer at the end, and then none."""
+        if self._unread:
+            return self._unread.popleft()
         if self._pieces is None:
             self._pieces = self._open()
         gathered = bytearray()
@@ -86,6 +92,7 @@ class PieceSource:
         if not getattr(self._open, "again", False):
             return False
         self._pieces = None
+        self._unread.clear()
         return True
 
 
@@ -95,6 +102,7 @@ class AsyncPieceSource:
     def __init__(self, data: Any) -> None:
         self._stream: AsyncIterator[bytes] | None = None
         self._inner: PieceSource | None = None
+        self._unread: deque[bytes] = deque()
         if isinstance(data, AsyncIterable):
             self._stream = aiter(data)
         else:
@@ -111,12 +119,15 @@ class AsyncPieceSource:
                 return b"".join(held), True
             held.append(piece)
             size += len(piece)
-        return b"".join(held), False
+        self._unread.extend(held)
+        return held[0][:HEAD_BYTES], False
 
     async def pull(self) -> bytes:
         if self._inner is not None:
             return self._inner.pull() if self._inner.in_memory else await in_thread(self._inner.pull)
         assert self._stream is not None
+        if self._unread:
+            return self._unread.popleft()
         gathered = bytearray()
         async for piece in self._stream:
             data = _checked(piece)

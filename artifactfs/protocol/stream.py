@@ -28,11 +28,10 @@ def save_stream(
     *,
     mime_type: str,
     metadata: Mapping[str, Any],
-    head: bytes = b"",
     expect: Expected | None = None,
     memory: Memory | None = None,
 ) -> Steps[Record]:
-    """Save a stream, *head* and then what `Pull` brings, as the next version and return its record.
+    """Save a stream, which `Pull` brings, as the next version and return its record.
 
     The record is renewed while the stream is long, so that nobody takes the claim for abandoned. Where one was fenced
     all the same, the stream is saved again under a higher number if it can be had again from its beginning.
@@ -43,14 +42,14 @@ def save_stream(
     draft = Draft(mime_type, metadata, env.write_id())
     for _ in range(ROUNDS):
         claim = yield from claim_for(env, artifact, draft, expect, memory)
-        record = yield from _send(env, artifact, claim, head, mime_type)
+        record = yield from _send(env, artifact, claim, mime_type)
         if record is not None:
             yield from tidy(artifact, claim)
             return record
         (again,) = yield (Rewind(),)
         if not again:
             break
-        head, memory = b"", None
+        memory = None
     raise Conflict(
         f"saving {artifact.label!r} paused for so long that its number {claim.number} was taken away; nothing was saved: "
         "save it again",
@@ -58,14 +57,14 @@ def save_stream(
     )
 
 
-def _send(env: Env, artifact: ArtifactId, claim: Claim, head: bytes, mime_type: str) -> Steps[Record | None]:
+def _send(env: Env, artifact: ArtifactId, claim: Claim, mime_type: str) -> Steps[Record | None]:
     """Upload and publish under *claim*; None where it was fenced. Nothing is left behind where this raises."""
     sending = _Sending(env, artifact, claim, mime_type)
     attempt = Attempt()
     published = False
     try:
         (sending.upload,) = yield (sending.begin,)
-        size, sha256 = yield from sending.all(head)
+        size, sha256 = yield from sending.all()
         data = finished(claim, size, sha256, env.stamp(claim.seen.floor))
         if (yield from sending.write_record(data)):
             published = yield from publish_upload(env, artifact, claim, sending.upload, size, sha256, attempt)
@@ -90,12 +89,12 @@ class _Sending:
         self.upload: Upload | None = None
         self.renewed = claim.began
 
-    def all(self, head: bytes) -> Steps[tuple[int, str]]:
+    def all(self) -> Steps[tuple[int, str]]:
         """Send the whole stream; its size in bytes and its SHA-256. A piece is sent while the next one is pulled."""
         assert self.upload is not None
-        digest, size, piece = hashlib.sha256(), 0, head
-        if not piece:
-            (piece,) = yield (Pull(),)
+        digest, size = hashlib.sha256(), 0
+        piece: bytes
+        (piece,) = yield (Pull(),)
         while piece:
             digest.update(piece)
             size += len(piece)
