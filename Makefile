@@ -19,7 +19,7 @@ demo: $(VENV)/.demo
 	$(BIN)/python examples/tour.py
 
 test: $(VENV)/.test
-	$(PYTEST) --pip-only $(SERVERS) -m "not deep"
+	$(PYTEST) --pip-only $(SERVERS) -m "not deep and not nightly"
 
 check: lint types layers suite other-pythons
 
@@ -35,7 +35,7 @@ layers: $(VENV)/.dev
 
 # The documents are in it: each code block of README.md and docs/ is a test.
 suite: $(VENV)/.dev
-	HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-ci} $(PYTEST)
+	HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-ci} $(PYTEST) -m "not nightly"
 
 other-pythons: $(OTHER_PYTHONS:%=test-%)
 

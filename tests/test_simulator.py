@@ -1,6 +1,7 @@
 """The protocol under every interleaving, crash, lost answer and late write; and the simulator that says so.
 
-Each exploration prints what it saw. The quick ones are part of every run; those marked `deep` go through everything.
+Each exploration prints what it saw. The quick ones are part of every run; those marked `deep` go through everything,
+and what is marked `nightly` goes on for as long as it is given.
 """
 
 from __future__ import annotations
@@ -337,7 +338,7 @@ def test_two_writers_and_another_process_with_a_fault(start: str, say: Callable[
     assert not total.unfinished
 
 
-@pytest.mark.deep
+@pytest.mark.nightly
 @pytest.mark.timeout(36000)
 def test_two_writers_and_another_process_as_far_as_time_reaches(say: Callable[[str], None]) -> None:
     ends = time.perf_counter() + SECONDS / 2
