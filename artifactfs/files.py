@@ -174,7 +174,7 @@ class ArtifactWriter(io.BufferedIOBase):
         self._size = 0
         self._pushed: _Pushed | None = None
         self._handled = sys.exception()
-        self._live = True
+        self._live, self._collected = True, False
         self.record: Blob | None = None
 
     def writable(self) -> bool:
@@ -184,6 +184,8 @@ class ArtifactWriter(io.BufferedIOBase):
         return self._size
 
     def write(self, data: Any, /) -> int:
+        if self._collected:  # a text layer that is collected with this file flushes its rest
+            return memoryview(data).nbytes
         if not self._live:
             raise ValueError("write to a closed artifact")
         before = len(self._held)
@@ -257,9 +259,8 @@ class ArtifactWriter(io.BufferedIOBase):
 
     def _forgotten(self) -> None:
         if self._live:
-            self._live = False
+            self._live, self._collected = False, True
             self._held.clear()
-            super().close()
             if self._pushed is not None:
                 self._pushed.drop()
             warnings.warn("an artifact was written to and not closed; it was discarded", ResourceWarning, stacklevel=2)
