@@ -316,8 +316,8 @@ def test_a_writer_and_another_process_on_other_kinds_of_store(start: str, way: s
     assert not total.unfinished
 
 
-@pytest.mark.deep
-@pytest.mark.timeout(1200)
+@pytest.mark.nightly
+@pytest.mark.timeout(36000)
 @pytest.mark.parametrize("start", STARTS)
 def test_a_writer_and_another_process_with_three_faults(start: str, say: Callable[[str], None]) -> None:
     total = explore_all(start, singles(STARTS[start]), faults=3)
