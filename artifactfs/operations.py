@@ -309,8 +309,7 @@ class ScopeOperations:
         >>> scope.versions("notes.txt")
         [0, 1]
         """
-        artifact = self.artifact(name)
-        return (yield from existing(artifact, (yield from look_all(artifact))))
+        return (yield from self._numbers(self.artifact(name)))
 
     def history(self, name: str) -> Lazy[Record]:
         """The records of all versions that are there, removals included, newest first, read lazily.
@@ -399,7 +398,7 @@ class ScopeOperations:
         raise (yield from _missing(artifact, number, removed=isinstance(seen, Found)))
 
     def _from_the_end(self, artifact: ArtifactId, version: int) -> Steps[int]:
-        numbers = yield from self.versions_of(artifact)
+        numbers = yield from self._numbers(artifact)
         if not numbers:
             raise ArtifactNotFound(f"there is no artifact {artifact.label!r}", artifact=artifact.label)
         if -version > len(numbers):
@@ -410,7 +409,7 @@ class ScopeOperations:
             )
         return numbers[version]
 
-    def versions_of(self, artifact: ArtifactId) -> Steps[list[int]]:
+    def _numbers(self, artifact: ArtifactId) -> Steps[list[int]]:
         return (yield from existing(artifact, (yield from look_all(artifact))))
 
     def _at(self, artifact: ArtifactId, moment: datetime, *, whole: bool) -> Steps[Found]:
