@@ -181,7 +181,9 @@ class AsyncScope:
     stat = awaited(ScopeOperations.stat)
     versions = awaited(ScopeOperations.versions)
     names = lazily(ScopeOperations.names)
+    records = lazily(ScopeOperations.records)
     history = lazily(ScopeOperations.history)
+    sign = awaited(ScopeOperations.sign)
     remove = awaited(ScopeOperations.remove)
     delete = awaited(ScopeOperations.delete)
 

@@ -7,7 +7,7 @@ checked for this store, `user:` names, versions by number, from the end or by ti
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
@@ -26,14 +26,14 @@ from artifactfs.layout import STORE_FOLDER, ArtifactId, ScopeId
 from artifactfs.mime import check as check_mime
 from artifactfs.mime import guess
 from artifactfs.names import USER_SCOPE, decode, encode
-from artifactfs.protocol import ability, erase, names
+from artifactfs.protocol import ability, erase, names, overview
 from artifactfs.protocol.claim import Memory, Seen
 from artifactfs.protocol.compact import compact
 from artifactfs.protocol.delete import delete_all, delete_version
 from artifactfs.protocol.env import HINT_TTL, Clocked, Env
 from artifactfs.protocol.expect import Expected
 from artifactfs.protocol.listing import look, look_all
-from artifactfs.protocol.ops import Emit, Lazy, List, Steps
+from artifactfs.protocol.ops import Emit, Lazy, List, Sign, Steps
 from artifactfs.protocol.read import AT_ONCE, Found, at_time, confirm_many, existing, fetch, newest
 from artifactfs.protocol.save import remove, save
 from artifactfs.protocol.stream import save_stream
@@ -45,6 +45,9 @@ Version: TypeAlias = "int | Literal['latest'] | datetime | None"
 
 REMEMBERED = 10_000
 """Artifacts whose newest number a store remembers."""
+
+LONGEST_SIGNATURE = 7 * 24 * 3600
+"""Seconds that a signed URL can be good for: no store below signs for longer."""
 
 CLOCKS = Env()
 
@@ -325,23 +328,80 @@ class ScopeOperations:
                 if isinstance(seen, Found):
                     yield (Emit(seen.record),)
 
-    def names(self, prefix: str = "", after: str | None = None) -> Lazy[str]:
+    def names(
+        self, prefix: str = "", after: str | None = None, at: datetime | None = None, *, shared: bool = True
+    ) -> Lazy[str]:
         """The names of the artifacts in this scope, sorted by their encoded form, read lazily.
 
-        A session's include its user's, as ``user:name``. With *prefix* only those that start so, with *after* only
-        those that sort after it. One listing for a thousand names, whatever their versions.
+        A session's include its user's, as ``user:name``, unless *shared* is False. With *prefix* only those that start
+        so, with *after* only those that sort after it. One listing for a thousand names, whatever their versions. With
+        *at* those that `records` tells of, at the same cost.
 
         >>> list(scope.names())
         ['notes.txt']
+
+        Raises:
+            InvalidName: *prefix* or *after* is no text that a name could hold.
+            InvalidRef: *at* is no aware datetime.
         """
-        for text in (prefix, "" if after is None else after):
-            if not isinstance(text, str):
-                raise InvalidName(f"prefix and after are text, not {type(text).__name__}")
-            try:
-                text.encode()
-            except UnicodeEncodeError as error:
-                raise InvalidName(f"no name holds the lone surrogate in {text[:80]!r}") from error
-        return names.names(self.scope, prefix, after)
+        _check_texts(prefix, "" if after is None else after)
+        if at is None:
+            return names.names(self.scope, prefix, after, shared=shared)
+        return overview.names_at(self.scope, prefix, after, _aware(at), shared=shared)
+
+    def records(
+        self, prefix: str = "", at: datetime | None = None, *, shared: bool = True
+    ) -> Lazy[tuple[str, Blob | Pointer]]:
+        """Each artifact in this scope with the record of its newest version, sorted as `names` sorts, read lazily.
+
+        What was removed or deleted is left out. With *at* the scope as it was then: for each artifact the version that
+        ``load(name, version=at)`` gives; what was removed by then is left out, what was removed since is not. A version
+        whose record is damaged is told of by what the store knows of its payload, as in `history`.
+
+        One listing for a thousand keys and one read for each artifact, some of them at a time; with *at* one read for
+        each halving of its versions. An artifact of more than about 500 versions is looked at by itself.
+
+        >>> [(name, record.version, record.size_bytes) for name, record in scope.records()]
+        [('notes.txt', 1, 6)]
+
+        Raises:
+            InvalidName: *prefix* is no text that a name could hold.
+            InvalidRef: *at* is no aware datetime.
+            UnsupportedFormat: a newer release of this library wrote one of the records.
+        """
+        _check_texts(prefix)
+        records: Lazy[Any] = overview.records(self.scope, prefix, None if at is None else _aware(at), shared=shared)
+        return records
+
+    def overview(
+        self, prefix: str, at: datetime | None, wanted: Callable[[str], bool]
+    ) -> Lazy[tuple[str, Blob | Pointer | None]]:
+        """As `records` without what sessions share; a record of a name that is not *wanted* is None if not read."""
+        _check_texts(prefix)
+        return overview.records(self.scope, prefix, None if at is None else _aware(at), shared=False, wanted=wanted)
+
+    def sign(self, name: str, version: Version = None, seconds: int = 3600) -> Steps[str]:
+        """A URL by which anyone may GET the bytes of a version for so many seconds, without this library.
+
+        It is that of one version, whatever is saved after; bytes that are deleted are gone for it too.
+
+        Raises:
+            ArtifactNotFound, VersionNotFound: as `load`.
+            InvalidRef: *seconds* is no whole number from 1 to 604,800 (7 days).
+            UnsupportedFormat: the version is a pointer, which holds no bytes.
+            BackendError: the store below signs no URLs: memory and local folders do not.
+        """
+        artifact = self.artifact(name)
+        if type(seconds) is not int or not 1 <= seconds <= LONGEST_SIGNATURE:
+            raise InvalidRef(
+                f"a URL is signed for 1 to {LONGEST_SIGNATURE} seconds (7 days), as a whole number, not for {seconds!r}",
+                artifact=artifact.label,
+            )
+        found = yield from self._find(artifact, version, whole=False)
+        blob(found.record, artifact)
+        url: str
+        (url,) = yield (Sign(artifact.payload(found.number), seconds),)
+        return url
 
     def remove(self, name: str) -> Steps[Removed]:
         """Take an artifact out of view: it is gone from listings and from reads of the newest; its history stays.
@@ -413,9 +473,7 @@ class ScopeOperations:
         return (yield from existing(artifact, (yield from look_all(artifact))))
 
     def _at(self, artifact: ArtifactId, moment: datetime, *, whole: bool) -> Steps[Found]:
-        if moment.tzinfo is None:
-            raise InvalidRef(f"the time {moment.isoformat()} has no time zone; give an aware datetime")
-        found = yield from at_time(artifact, moment)
+        found = yield from at_time(artifact, _aware(moment))
         if found is not None and not isinstance(found.record, Removed):
             seen = yield from fetch(artifact, found.number, whole=whole, limit=self.core.max_bytes)
             if isinstance(seen, Found):
@@ -425,6 +483,24 @@ class ScopeOperations:
             artifact=artifact.label,
             version=moment,
         )
+
+
+def _aware(moment: datetime) -> datetime:
+    if not isinstance(moment, datetime):
+        raise InvalidRef(f"a time is an aware datetime, not {moment!r}")
+    if moment.utcoffset() is None:
+        raise InvalidRef(f"the time {moment.isoformat()} has no time zone; give an aware datetime")
+    return moment
+
+
+def _check_texts(*texts: str) -> None:
+    for text in texts:
+        if not isinstance(text, str):
+            raise InvalidName(f"prefix and after are text, not {type(text).__name__}")
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidName(f"no name holds the lone surrogate in {text[:80]!r}") from error
 
 
 def blob(record: Record, artifact: ArtifactId) -> Blob:

@@ -313,7 +313,9 @@ class Scope:
     stat = blocking(ScopeOperations.stat)
     versions = blocking(ScopeOperations.versions)
     names = lazily(ScopeOperations.names)
+    records = lazily(ScopeOperations.records)
     history = lazily(ScopeOperations.history)
+    sign = blocking(ScopeOperations.sign)
     remove = blocking(ScopeOperations.remove)
     delete = blocking(ScopeOperations.delete)
 

@@ -7,8 +7,9 @@ was removed or deleted does a mark, written before, tell a listing to look insid
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from heapq import heappop, heappush
+from typing import TypeVar
 
 from artifactfs.backends.base import Page
 from artifactfs.layout import HIDDEN, USER_PREFIX, ArtifactId, ScopeId
@@ -23,6 +24,8 @@ DEEP_FROM = 32
 
 _USER_KEY = spell(USER_PREFIX)
 
+W = TypeVar("W", bound="Walk")
+
 
 def sort_key(name: str) -> str:
     """What names are sorted by: their encoded form, which for plain names is the name."""
@@ -31,24 +34,32 @@ def sort_key(name: str) -> str:
     return spell(name)
 
 
-def names(scope: ScopeId, prefix: str = "", after: str | None = None) -> Lazy[str]:
+def names(scope: ScopeId, prefix: str = "", after: str | None = None, *, shared: bool = True) -> Lazy[str]:
     """Emit the names in *scope* that start with *prefix* and sort after *after*, in the order of `sort_key`.
 
-    A session's include its user's, as ``user:name``; the two are listed at the same time.
+    A session's include its user's, as ``user:name``, unless *shared* is False; the two are listed at the same time.
     """
+    walks = walks_of(_NameWalk, scope, prefix, after, shared)
+    while (walk := (yield from first_of(walks))) is not None:
+        yield (Emit(walk.shown + decode(walk.order.pop())),)
+
+
+def walks_of(
+    kind: Callable[[ScopeId, str, str, str], W], scope: ScopeId, prefix: str, after: str | None, shared: bool
+) -> list[W]:
+    """Walks of *scope*, and where *shared* says so of what its sessions share, for the names that are asked for."""
     floor = "" if after is None else sort_key(after)
-    walks = [_Walk(scope, "", prefix, floor)]
-    if scope.session is not None:
-        walks.append(_Walk(scope.user_scope, USER_PREFIX, prefix, floor))
-    while True:
-        starved = [walk for walk in walks if walk.starved]
-        if starved:
-            yield from together(*(walk.fill() for walk in starved))
-            continue
-        ready = [walk for walk in walks if walk.order.ready]
-        if not ready:
-            return
-        yield (Emit(min(ready, key=lambda walk: walk.next_key).pop()),)
+    walks = [kind(scope, "", prefix, floor)]
+    if shared and scope.session is not None:
+        walks.append(kind(scope.user_scope, USER_PREFIX, prefix, floor))
+    return walks
+
+
+def first_of(walks: Sequence[W]) -> Steps[W | None]:
+    """The walk whose next name is the first of all, or None at the end. As much is listed as that takes."""
+    while starved := [walk for walk in walks if walk.starved]:
+        yield from together(*(walk.fill() for walk in starved))
+    return min((walk for walk in walks if walk.order.ready), key=lambda walk: walk.next_key, default=None)
 
 
 def folders(folder: str, what: str, skip: str) -> Lazy[str]:
@@ -76,20 +87,20 @@ class _InOrder:
     def __init__(self, position: str | None = "") -> None:
         self.position = position
         self.ready: deque[str] = deque()
+        self.settled: set[str] = set()
         self._waiting: list[str] = []
-        self._settled: set[str] = set()
 
     def add(self, segments: Iterable[str], position: str | None) -> None:
         """The listing has given *segments* and come to *position*; None: to its end."""
         for segment in segments:
-            if segment not in self._settled:
+            if segment not in self.settled:
                 heappush(self._waiting, segment)
         self.position = position
         self._release()
 
     def settle(self, beginning: str, there: bool) -> None:
         """*beginning* was looked for; whatever the listing says of it later is passed over."""
-        self._settled.add(beginning)
+        self.settled.add(beginning)
         if there:
             heappush(self._waiting, beginning)
         self._release()
@@ -112,18 +123,17 @@ class _InOrder:
         for place, char in enumerate(segment):
             if place and char < "/":
                 beginning = segment[:place]
-                if f"{beginning}/" > self.position and beginning not in self._settled and is_segment(beginning):
+                if f"{beginning}/" > self.position and beginning not in self.settled and is_segment(beginning):
                     return beginning
         return None
 
 
-class _Walk:
+class Walk:
     """One scope's folder, read page by page. *shown* is what its names are shown to start with."""
 
     def __init__(self, scope: ScopeId, shown: str, prefix: str, floor: str) -> None:
         self.scope, self.shown, self.prefix, self.floor = scope, shown, prefix, floor
         self.own = _USER_KEY if shown else ""
-        self.marks: set[str] | None = None
         self.within = shared_prefix(prefix.removeprefix(shown)) if prefix.startswith(shown) else ""
         self.order = _InOrder(self._start())
 
@@ -145,15 +155,35 @@ class _Walk:
     def next_key(self) -> str:
         return self.own + self.order.ready[0]
 
-    def pop(self) -> str:
-        return self.shown + decode(self.order.pop())
-
     def fill(self) -> Steps[None]:
         """Read one more page, or look for the one name that all others have to wait for."""
+        raise NotImplementedError
+
+    def passed(self, position: str) -> bool:
+        """Whether no name that is asked for is behind *position*."""
+        return position > self.within and not position.startswith(self.within)
+
+    def fits(self, segment: str) -> bool:
+        """Whether the segment is that of a name that is asked for. A session's own names never start with ``user:``."""
+        if segment.startswith("@") or (not self.shown and segment.startswith(_USER_KEY)):
+            return False
+        return self.own + segment > self.floor and (self.shown + decode(segment, "name", self.scope.folder)).startswith(
+            self.prefix
+        )
+
+
+class _NameWalk(Walk):
+    """A walk along the folders of artifacts, which looks into those that have a mark."""
+
+    def __init__(self, scope: ScopeId, shown: str, prefix: str, floor: str) -> None:
+        super().__init__(scope, shown, prefix, floor)
+        self.marks: set[str] | None = None
+
+    def fill(self) -> Steps[None]:
         position, awaited = self.order.position, self.order.awaited
         assert position is not None
         if awaited is not None:
-            there = self._fits(awaited) and (yield from _is_there(self.scope.folder, awaited))
+            there = self.fits(awaited) and (yield from _is_there(self.scope.folder, awaited))
             shown = (yield from visible(self.scope, [awaited], self.marks or set())) if there else []
             self.order.settle(awaited, bool(shown))
             return
@@ -165,17 +195,8 @@ class _Walk:
         if self.marks is None:
             passed = page.next is None or page.next > HIDDEN
             self.marks = set() if passed and HIDDEN not in page.folders else (yield from marked(self.scope))
-        found = yield from visible(self.scope, [one for one in page.folders if self._fits(one)], self.marks)
-        beyond = page.next is not None and page.next > self.within and not page.next.startswith(self.within)
-        self.order.add(found, None if beyond else page.next)
-
-    def _fits(self, segment: str) -> bool:
-        """Whether the segment is that of a name that is asked for. A session's own names never start with ``user:``."""
-        if segment.startswith("@") or (not self.shown and segment.startswith(_USER_KEY)):
-            return False
-        return self.own + segment > self.floor and (self.shown + decode(segment, "name", self.scope.folder)).startswith(
-            self.prefix
-        )
+        found = yield from visible(self.scope, [one for one in page.folders if self.fits(one)], self.marks)
+        self.order.add(found, None if page.next is None or self.passed(page.next) else page.next)
 
 
 def _is_there(folder: str, segment: str) -> Steps[bool]:

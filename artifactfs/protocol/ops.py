@@ -106,6 +106,15 @@ class Now(Op):
 
 
 @dataclass(frozen=True, slots=True)
+class Sign(Op):
+    key: str
+    seconds: int
+
+    async def perform(self, backend: Backend) -> str:
+        return await backend.sign(self.key, self.seconds)
+
+
+@dataclass(frozen=True, slots=True)
 class ListUnfinished(Op):
     folder: str
 

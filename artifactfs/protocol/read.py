@@ -197,13 +197,14 @@ def confirm_many(artifact: ArtifactId, view: View, numbers: Sequence[int]) -> St
     return seen
 
 
-def at_time(artifact: ArtifactId, moment: datetime) -> Steps[Found | None]:
-    """The newest version that was saved not later than *moment*, found by bisection.
+def at_time(artifact: ArtifactId, moment: datetime, view: View | None = None) -> Steps[Found | None]:
+    """The newest version that was saved not later than *moment*, a removal included, found by bisection.
 
     Exact where timestamps do not decrease with the numbers, as savers see to: each stamps at least the newest store time
-    that it has seen.
+    that it has seen. A *view* of every key saves the listing.
     """
-    view = yield from look_all(artifact)
+    if view is None:
+        view = yield from look_all(artifact)
     numbers = sorted(view.payloads)
     best: Found | None = None
     low, high = 0, len(numbers)
