@@ -21,11 +21,12 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 MATERIAL = Path(__file__).with_name("material")
 SECONDS = 240
 
-# Appended to each script: that it used the wheel's copy, and did use it.
+# Appended to each script: that it used the wheel's copy, and did use it. Processes that it spawns import it as a module.
 _CHECK = """
-import sys as _sys
-_used = getattr(_sys.modules.get("artifactfs"), "__file__", None)
-assert _used is not None and _used.startswith({folder!r}), f"artifactfs was not used from the wheel but from {{_used}}"
+if __name__ == "__main__":
+    import sys as _sys
+    _used = getattr(_sys.modules.get("artifactfs"), "__file__", None)
+    assert str(_used).startswith({folder!r}), f"artifactfs was not used from the wheel but from {{_used}}"
 """
 
 
