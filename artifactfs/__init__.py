@@ -25,6 +25,7 @@ _HOME = {
     "Conflict": "errors",
     "ForeignPayload": "errors",
     "IntegrityError": "errors",
+    "ImmutableVersion": "errors",
     "InvalidConfig": "errors",
     "InvalidMetadata": "errors",
     "InvalidName": "errors",

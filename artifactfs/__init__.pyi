@@ -8,6 +8,7 @@ from artifactfs.errors import BackendError as BackendError
 from artifactfs.errors import BackendUnavailable as BackendUnavailable
 from artifactfs.errors import Conflict as Conflict
 from artifactfs.errors import ForeignPayload as ForeignPayload
+from artifactfs.errors import ImmutableVersion as ImmutableVersion
 from artifactfs.errors import IntegrityError as IntegrityError
 from artifactfs.errors import InvalidConfig as InvalidConfig
 from artifactfs.errors import InvalidMetadata as InvalidMetadata
@@ -45,6 +46,7 @@ __all__ = [
     "Blob",
     "Conflict",
     "ForeignPayload",
+    "ImmutableVersion",
     "IntegrityError",
     "InvalidConfig",
     "InvalidMetadata",

@@ -50,6 +50,12 @@ class InvalidRef(ArtifactError, ValueError):
     """A URL or version selector that says nothing, or two things at once."""
 
 
+class ImmutableVersion(InvalidRef, PermissionError):
+    """A version was to be written to or taken away by its reference; versions never change, a save makes a new one."""
+
+    _errno = _errno.EPERM
+
+
 class InvalidConfig(ArtifactError, ValueError):
     """A setting that cannot be used; says where it stands and what would be right."""
 

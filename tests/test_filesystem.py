@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import artifactfs.filesystem as filesystem
-import artifactfs.filesystem_files as files
+import artifactfs.filesystem.files as files
 from artifactfs.errors import ArtifactNotFound, Conflict, InvalidConfig, InvalidName, InvalidRef
 from artifactfs.filesystem import ArtifactFileSystem
 from artifactfs.refs import Ref

@@ -10,17 +10,24 @@ import tempfile
 import time
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import IO, TYPE_CHECKING, Any, NoReturn, Protocol, SupportsIndex
 
+from fsspec.caching import caches
+
+from artifactfs import files
 from artifactfs.errors import ArtifactNotFound, Conflict, VersionNotFound
-from artifactfs.records import Record
+from artifactfs.filesystem.tree import file_info
+from artifactfs.layout import ArtifactId
+from artifactfs.records import Blob, Record
+from artifactfs.refs import Ref
 
 if TYPE_CHECKING:
     from artifactfs.filesystem import ArtifactFileSystem
     from artifactfs.store import Scope
 
-READ_AHEAD = 1024 * 1024
-"""Bytes that a reader fetches at least, where the caller names no block size."""
+BLOCK = 1024 * 1024
+"""Bytes that a cache of fsspec's fetches together, where the caller names no block size."""
 
 APPEND_IN_MEMORY = 8 * 1024 * 1024
 """Bytes of appended data that are kept in memory; more go to a temporary file."""
@@ -41,22 +48,34 @@ class Sink(Protocol):
     def discard(self) -> None: ...
 
 
-class ArtifactReader(io.BufferedReader):
+class ArtifactReader(files.ArtifactReader):
     """A version, read by ranges: the one that was there when the file was opened, whatever is saved meanwhile.
 
     Attributes:
         size: of the version, in bytes.
         details: what `ArtifactFileSystem.info` says of it.
+        cache: one of fsspec's, through which all bytes come; fsspec's caching filesystems put their own in its place.
+        blocksize: the bytes that a cache of fsspec's fetches together.
     """
 
     def __init__(
-        self, fs: ArtifactFileSystem, path: str, source: Any, details: dict[str, Any], ahead: int | None
+        self,
+        fs: ArtifactFileSystem,
+        ref: Ref,
+        artifact: ArtifactId,
+        record: Blob,
+        blocksize: int | None,
+        cache_type: str,
+        cache_options: Mapping[str, Any] | None,
     ) -> None:
-        self.size: int = source.seek(0, io.SEEK_END)
-        source.seek(0)
-        super().__init__(source, max(1, min(ahead or READ_AHEAD, self.size)))
-        self.fs, self.path, self.details = fs, path, details
-        self.blocksize = ahead or READ_AHEAD
+        super().__init__(fs.store.backend, artifact, record)
+        self.fs, self.path, self.details = fs, ref.path, file_info(ref.path, record)
+        self.size: int = self.details["size"]
+        self.blocksize = blocksize or BLOCK
+        self._fetch_range = self._raw.fetch
+        self.cache: Any = caches[cache_type](self.blocksize, self._fetch_range, self.size, **(cache_options or {}))
+        self._raw.fetch = lambda start, end: self.cache._fetch(start, end)
+        self._again = (replace(ref, selector=record.version).path, blocksize, cache_type, cache_options)
 
     @property
     def mode(self) -> str:
@@ -67,15 +86,30 @@ class ArtifactReader(io.BufferedReader):
         name: str = self.fs.unstrip_protocol(self.path)
         return name
 
+    @property
+    def closed(self) -> bool:
+        return super().closed
+
+    @closed.setter
+    def closed(self, value: bool) -> None:
+        """Nothing: fsspec's block cache says so of a file that it has just closed."""
+
     def info(self) -> dict[str, Any]:
         return self.details
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
-        return _reopen, (self.fs, self.path, self.details["version"], self.blocksize, self.tell())
+        return _reopen, (self.fs, *self._again, self.tell())
 
 
-def _reopen(fs: ArtifactFileSystem, path: str, version: int, ahead: int, place: int) -> ArtifactReader:
-    reader = fs.open_version(path, version, ahead)
+def _reopen(
+    fs: ArtifactFileSystem,
+    path: str,
+    blocksize: int | None,
+    cache_type: str,
+    cache_options: dict[str, Any] | None,
+    place: int,
+) -> ArtifactReader:
+    reader: ArtifactReader = fs.open(path, "rb", blocksize, cache_options, cache_type=cache_type)
     reader.seek(place)
     return reader
 

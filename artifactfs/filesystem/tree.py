@@ -1,0 +1,330 @@
+"""What lies where below ``artifact://``: folders of a store, artifacts by reference, and what is told of them.
+
+All of it is steps of the store's operations, so that the blocking and the awaited filesystem share every line.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from datetime import datetime
+from itertools import repeat
+from typing import Any, TypeVar
+
+from artifactfs.backends.base import Backend
+from artifactfs.errors import ArtifactNotFound, InvalidRef
+from artifactfs.files import read_range
+from artifactfs.layout import ArtifactId, ScopeId
+from artifactfs.operations import Core, ScopeOperations, StoreOperations, blob
+from artifactfs.protocol.ops import Emit, Lazy, Op, Steps, together
+from artifactfs.records import Blob, Pointer, Record
+from artifactfs.refs import Ref, components, spell
+
+AT_ONCE = 16
+"""Folders that are listed at the same time."""
+
+FRESH = 10.0
+"""Seconds for which a pinned version that was looked at can be opened without another look."""
+
+REMEMBERED = 1000
+"""Versions whose records are remembered so."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A folder (without *ref*) or an artifact at *path*; *record* where it was read."""
+
+    path: str
+    ref: Ref | None = None
+    record: Record | None = None
+
+
+def scope_of(core: Core, ref: Ref) -> ScopeOperations:
+    assert ref.app is not None and ref.user is not None
+    return ScopeOperations(core, ScopeId(ref.app, ref.user, ref.session))
+
+
+# what is there
+
+
+def stat(core: Core, ref: Ref) -> Steps[Blob | Pointer]:
+    assert ref.name is not None
+    return (yield from scope_of(core, ref).stat(ref.name, ref.version))
+
+
+def look(core: Core, ref: Ref) -> Steps[dict[str, Any]]:
+    """What `file_info` or `folder_info` says of what lies at *ref*."""
+    if ref.name is not None:
+        try:
+            return file_info(ref.path, (yield from stat(core, ref)))
+        except FileNotFoundError:
+            if not (yield from folder_instead(core, ref)):
+                raise
+    elif not (yield from has(core, ref)):
+        raise nothing(ref)
+    return folder_info(ref.path)
+
+
+def kind(core: Core, ref: Ref) -> Steps[str | None]:
+    """``file``, ``directory``, or None where nothing is."""
+    try:
+        found: str = (yield from look(core, ref))["type"]
+    except FileNotFoundError:
+        return None
+    return found
+
+
+def has(core: Core, folder: Ref) -> Steps[bool]:
+    """Whether anything lies in a folder. The root is always there."""
+    if folder.app is None:
+        return True
+    if folder.session is None and not folder.user_scope:
+        return bool((yield from _folders(core, folder, most=1)))
+    return bool((yield from _names(core, folder, most=1)))
+
+
+def folder_instead(core: Core, ref: Ref) -> Steps[bool]:
+    """Whether a folder is where no artifact, or not that version of it, was found."""
+    plain = replace(ref, selector=None, view=False)
+    if may_be_folder(ref):
+        return (yield from has(core, ref))
+    if not (yield from has(core, plain)):
+        return False
+    try:
+        yield from stat(core, plain)
+    except FileNotFoundError:
+        raise not_for_a_folder(ref) from None
+    return False
+
+
+def may_be_folder(ref: Ref) -> bool:
+    """Whether the selector, if any, means something for all that lies in a folder."""
+    return ref.selector is None or (ref.view and (ref.version == "latest" or isinstance(ref.version, datetime)))
+
+
+# what lies below
+
+
+def below(
+    core: Core, ref: Ref, depth: int | None, *, records: bool = False, wanted: Collection[str] | None = None
+) -> Steps[list[Node]]:
+    """All that lies in a folder, to that many levels: each folder once, and each artifact.
+
+    With *records* the record of each artifact is read, or of those paths that are *wanted*.
+    """
+    if ref.session is None and not ref.user_scope:
+        folders = yield from _folders(core, ref)
+        nodes = [Node(folder.path) for folder in folders]
+        if depth != 1:
+            deeper = depth and depth - 1
+            for start in range(0, len(folders), AT_ONCE):
+                some = folders[start : start + AT_ONCE]
+                found = yield from together(*(below(core, one, deeper, records=records, wanted=wanted) for one in some))
+                nodes += [node for inner in found for node in inner]
+        return nodes
+    base = ref.path
+    nodes = []
+    seen = set()
+
+    def place(rest: str) -> tuple[list[str], str]:
+        pieces = [spell(piece) for piece in components(rest)]
+        return pieces, "/".join([base, *pieces])
+
+    def shown(rest: str) -> bool:
+        pieces, path = place(rest)
+        return (depth is None or len(pieces) <= depth) and (wanted is None or path in wanted)
+
+    rests = yield from (_records(core, ref, shown) if records else _names(core, ref))
+    for rest, record in rests:
+        pieces, path = place(rest)
+        folder = base
+        for piece in pieces[:-1][:depth]:
+            folder = f"{folder}/{piece}"
+            if folder not in seen:
+                seen.add(folder)
+                nodes.append(Node(folder))
+        if depth is None or len(pieces) <= depth:
+            nodes.append(Node(path, replace(ref, name=_prefix(ref) + rest), record))
+    return nodes
+
+
+def _folders(core: Core, ref: Ref, most: int | None = None) -> Steps[list[Ref]]:
+    """What lies in the root, in an app, or in a user: sessions, and ``user`` where the user scope holds anything."""
+    store = StoreOperations(core)
+    if ref.app is None:
+        return [Ref(app) for app in (yield from taken(store.apps(), most))]
+    if ref.user is None:
+        return list(map(Ref, repeat(ref.app), (yield from taken(store.users(ref.app), most))))
+    shared = replace(ref, user_scope=True)
+    sessions, is_shared = yield from together(taken(store.sessions(ref.app, ref.user), most), has(core, shared))
+    found = list(map(Ref, repeat(ref.app), repeat(ref.user), sessions))
+    return [*found, shared] if is_shared else found
+
+
+def _names(core: Core, ref: Ref, most: int | None = None) -> Steps[list[tuple[str, None]]]:
+    """The names in a folder, below it. Those of the user scope lie in their own folder."""
+    prefix, at = _listed(ref)
+    if prefix.endswith("//"):
+        return []  # the name ends in a slash of its own, so it is no folder's
+    names = scope_of(core, ref).names(prefix, at=at, shared=False)
+    found = yield from taken(names, most, lambda name: _is_below(name, prefix))
+    return [(name[len(prefix) :], None) for name in found]
+
+
+def _records(core: Core, ref: Ref, shown: Callable[[str], bool]) -> Steps[list[tuple[str, Record | None]]]:
+    """As `_names`, with the records of what is *shown*."""
+    prefix, at = _listed(ref)
+    if prefix.endswith("//"):
+        return []
+    scope = scope_of(core, ref)
+    pairs = yield from taken(
+        scope.overview(prefix, at, lambda name: _is_below(name, prefix) and shown(name[len(prefix) :]))
+    )
+    return [(name[len(prefix) :], record) for name, record in pairs if _is_below(name, prefix)]
+
+
+def _listed(ref: Ref) -> tuple[str, datetime | None]:
+    """What the names in a folder start with, and as of when they are told."""
+    if not may_be_folder(ref):
+        raise not_for_a_folder(ref)
+    return _prefix(ref), ref.version if isinstance(ref.version, datetime) else None
+
+
+def _prefix(ref: Ref) -> str:
+    return "" if ref.name is None else f"{ref.name}/"
+
+
+def _is_below(name: str, prefix: str) -> bool:
+    return not prefix or bool(name[len(prefix) :].strip("/"))
+
+
+def taken(items: Lazy[T], most: int | None = None, wanted: Callable[[T], bool] = lambda _: True) -> Steps[list[T]]:
+    """The first items of a lazy result that are *wanted*; all where *most* is None."""
+    found: list[T] = []
+    answers: tuple[Any, ...] | None = None
+    error: BaseException | None = None
+    try:
+        while most is None or len(found) < most:
+            try:
+                batch = items.send(answers) if error is None else items.throw(error)
+            except StopIteration:
+                break
+            answers, error = (None,), None
+            if isinstance(batch[0], Emit):
+                if wanted(batch[0].item):
+                    found.append(batch[0].item)
+                continue
+            try:
+                answers = yield batch
+            except BaseException as raised:  # noqa: BLE001  (theirs to handle)
+                error = raised
+    finally:
+        items.close()
+    return found
+
+
+# reading
+
+
+class Recent:
+    """Records of versions that were looked at a short while ago.
+
+    A version's bytes never change, so a pinned one that was just found can be opened without asking again; was it deleted
+    meanwhile, reading it says so.
+    """
+
+    def __init__(self) -> None:
+        self._records: dict[tuple[str, int], tuple[float, Blob]] = {}
+
+    def note(self, artifact: ArtifactId, record: Record) -> None:
+        if isinstance(record, Blob):
+            self._records.pop((artifact.folder, record.version), None)
+            self._records[artifact.folder, record.version] = time.monotonic(), record
+            if len(self._records) > REMEMBERED:
+                self._records.pop(next(iter(tuple(self._records)), ("", 0)), None)
+
+    def find(self, artifact: ArtifactId, number: int) -> Blob | None:
+        seen, record = self._records.get((artifact.folder, number), (0.0, None))
+        return record if record is not None and time.monotonic() - seen < FRESH else None
+
+
+def resolve(core: Core, recent: Recent, ref: Ref) -> Steps[tuple[ArtifactId, Blob]]:
+    """The version that *ref* means, found now, or a short while ago where it is pinned by its number.
+
+    Raises:
+        IsADirectoryError: a folder is there.
+    """
+    if ref.name is None:
+        raise is_a_folder(ref)
+    scope = scope_of(core, ref)
+    artifact = scope.artifact(ref.name)
+    try:
+        record = yield from scope.stat_known(ref.name, ref.version, lambda number: recent.find(artifact, number))
+    except FileNotFoundError:
+        if (yield from folder_instead(core, ref)):
+            raise is_a_folder(ref) from None
+        raise
+    recent.note(artifact, record)
+    return artifact, blob(record, artifact)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece(Op):
+    """Bytes of a version that was found before."""
+
+    artifact: ArtifactId
+    record: Blob
+    start: int
+    end: int
+
+    async def perform(self, backend: Backend) -> bytes:
+        if self.start >= self.end:
+            return b""
+        return await read_range(backend, self.artifact, self.record, self.start, self.end)
+
+
+def piece(artifact: ArtifactId, record: Blob, start: int | None, end: int | None) -> Piece:
+    """``data[start:end]`` of a version."""
+    part = range(record.size_bytes or 0)[start:end]
+    return Piece(artifact, record, part.start, part.stop)
+
+
+# what is said of it
+
+
+def not_for_a_folder(ref: Ref) -> InvalidRef:
+    return InvalidRef(
+        f"{ref} selects a version, and a folder is there: the artifacts in it have numbers of their own, which do not "
+        "belong together; select a version of one artifact, or write /@latest/ or a time (/@2026-11-20T19:03:17Z/) after "
+        "the session"
+    )
+
+
+def is_a_folder(ref: Ref) -> IsADirectoryError:
+    return IsADirectoryError(errno.EISDIR, "a folder of artifacts, and no artifact", str(ref))
+
+
+def nothing(ref: Ref) -> ArtifactNotFound:
+    return ArtifactNotFound(f"nothing lies at {ref}")
+
+
+def folder_info(path: str) -> dict[str, Any]:
+    return {"name": path, "size": 0, "type": "directory"}
+
+
+def file_info(path: str, record: Record) -> dict[str, Any]:
+    return {
+        "name": path,
+        "size": record.size_bytes,
+        "type": "file",
+        "version": record.version,
+        "created": record.timestamp,
+        "mtime": record.timestamp,
+        "mime_type": record.mime_type,
+        "sha256": record.sha256 if isinstance(record, Blob) else None,
+        "record": record,
+    }

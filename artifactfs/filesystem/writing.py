@@ -1,0 +1,174 @@
+"""Making versions, and taking artifacts out of view; in a transaction all of it waits for its end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from glob import has_magic
+from pathlib import Path
+from typing import Any, Literal
+
+from fsspec.callbacks import DEFAULT_CALLBACK
+from fsspec.utils import stringify_path
+
+from artifactfs.async_files import AsyncArtifactReader
+from artifactfs.filesystem.base import Later
+from artifactfs.filesystem.reading import Reading, pieces
+from artifactfs.filesystem.tree import folder_instead, is_a_folder, nothing
+from artifactfs.sources import PIECE
+from artifactfs.waiting import in_thread
+
+AT_ONCE = 16
+"""Artifacts that a recursive `rm` or `mv` takes away at the same time."""
+
+
+class Writing(Reading):
+    """The part of the filesystem that changes something. No version is ever changed, and none is lost."""
+
+    def pipe_file(self, path: Any, value: Any, mode: str = "overwrite", **kwargs: Any) -> None:
+        """Save *value* as the next version; with ``mode="create"`` only where the artifact does not exist.
+
+        ``mime_type`` and ``metadata`` may be given.
+        """
+        if self._intrans:
+            self._blocking(self._pipe_file, path, value, mode, **kwargs)
+            return
+        ref, name = self._target(path)
+        self._scope(ref).save(name, value, expect=_expected(mode), **_of_record(kwargs))
+
+    async def _pipe_file(self, path: Any, value: Any, mode: str = "overwrite", **kwargs: Any) -> None:
+        ref, name = self._target(path)
+        save: Callable[[Any], Awaitable[Any]] = partial(
+            self._ascope(ref).save, name, expect=_expected(mode), **_of_record(kwargs)
+        )
+        if self._intrans:
+            self._later(partial(save, bytes(value) if isinstance(value, (bytearray, memoryview)) else value))
+        else:
+            await save(value)
+
+    async def _put_file(
+        self, lpath: Any, rpath: Any, callback: Any = DEFAULT_CALLBACK, mode: str = "overwrite", **kwargs: Any
+    ) -> None:
+        """Save a local file as the next version; a local folder has nothing to save."""
+        local = Path(stringify_path(lpath))
+        if local.is_dir():
+            return
+        ref, name = self._target(rpath)
+        scope, settings = self._ascope(ref), {"expect": _expected(mode), **_of_record(kwargs)}
+        callback.set_size(local.stat().st_size)
+        if self._intrans:
+            writer = await scope.open(name, "wb", **settings)
+            with local.open("rb") as file:
+                while data := await in_thread(partial(file.read, PIECE)):
+                    await writer.write(data)
+            close, discard = partial(self._blocking, writer.close), partial(self._blocking, writer.discard)
+            self.transaction.files.append(Later(close, discard))
+            callback.absolute_update(writer.tell())
+        else:
+            saved = await scope.save(name, local, **settings)
+            callback.absolute_update(saved.size_bytes)
+
+    async def _cp_file(self, path1: Any, path2: Any, **kwargs: Any) -> None:
+        """Save a version's bytes, MIME type and metadata as the next version of another artifact, or of its own."""
+        try:
+            reader = await self._reader(path1)
+        except IsADirectoryError:
+            return  # fsspec's recursive copy comes by folders, too
+        self._target(path2)
+        if self._intrans:
+            self._later(partial(self._save_again, reader, path2))
+        else:
+            await self._save_again(reader, path2)
+
+    async def _save_again(self, reader: AsyncArtifactReader, path: Any) -> None:
+        ref, name = self._target(path)
+        record = reader.record
+        await self._ascope(ref).save(name, pieces(reader), mime_type=record.mime_type, metadata=record.metadata)
+
+    def touch(self, path: Any, truncate: bool = True, **kwargs: Any) -> None:
+        """Make an empty version; without *truncate*, one with the newest one's bytes where the artifact exists."""
+        if not truncate and self.isfile(path):
+            self.cp_file(path, path)
+        else:
+            self.pipe_file(path, b"", **kwargs)
+
+    # taking away
+
+    async def _rm_file(self, path: Any, **kwargs: Any) -> None:
+        """Take an artifact out of view. Its versions stay readable by their numbers, and the next save brings it back."""
+        ref, name = self._target(path)
+        if self._intrans:
+            self._later(partial(self._ascope(ref).remove, name))
+            return
+        try:
+            await self._ascope(ref).remove(name)
+        except FileNotFoundError:
+            if await self._arun(folder_instead(self._core, ref)):
+                raise is_a_folder(ref) from None
+            raise
+
+    async def _rm(self, path: Any, recursive: bool = False, maxdepth: int | None = None, **kwargs: Any) -> None:
+        """`rm_file` of each path or glob; with *recursive* also of all that lies below it."""
+        for one in await self._expand_path(path):
+            if recursive:
+                if not await self._remove(await self._all_of(one, maxdepth)):
+                    raise nothing(self._ref(one))
+            else:
+                await self._rm_file(one)
+
+    async def _all_of(self, path: str, maxdepth: int | None = None) -> list[str]:
+        """The artifact of that name, should there be one, and all below it."""
+        ref = self._ref(path)
+        files: list[str] = await self._find(path, maxdepth)
+        return files if ref.name is None or ref.path in files else [*files, ref.path]
+
+    async def _remove(self, files: list[str]) -> bool:
+        """Take these out of view, those that are there; whether one was."""
+
+        async def remove(path: str) -> bool:
+            try:
+                await self._rm_file(path)
+            except (FileNotFoundError, IsADirectoryError):
+                return False
+            return True
+
+        done: list[bool] = []
+        for start in range(0, len(files), AT_ONCE):
+            done += await asyncio.gather(*map(remove, files[start : start + AT_ONCE]))
+        return any(done)
+
+    def mv(self, path1: Any, path2: Any, recursive: bool = False, maxdepth: int | None = None, **kwargs: Any) -> None:
+        """Copy, then remove: the history stays under the old name, and the new name goes on with the newest version."""
+        self._blocking(self._mv, path1, path2, recursive=recursive, maxdepth=maxdepth, **kwargs)
+
+    async def _mv(
+        self, path1: Any, path2: Any, recursive: bool = False, maxdepth: int | None = None, **kwargs: Any
+    ) -> None:
+        if isinstance(path1, str) and isinstance(path2, str) and not has_magic(path1):
+            source, goal = (replace(self._ref(path), selector=None, view=False) for path in (path1, path2))
+            if source.name is not None:
+                self._target(path1)
+            if source == goal:
+                return
+        # What comes to lie there while the copies are made is no part of the move.
+        expanded = await self._expand_path(path1)
+        files = [await self._all_of(one, maxdepth) if recursive else [one] for one in expanded]
+        await self._copy(path1, path2, recursive=recursive, maxdepth=maxdepth, on_error="raise", **kwargs)
+        for some in files:
+            if recursive:
+                await self._remove(some)
+            else:
+                await self._rm_file(some[0])
+
+
+def _expected(mode: str) -> Literal["absent"] | None:
+    if mode not in {"overwrite", "create"}:
+        raise ValueError(f"mode is {mode!r}; it may be 'overwrite' or 'create'")
+    return "absent" if mode == "create" else None
+
+
+def _of_record(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of a call's options that a record keeps; others are fsspec's."""
+    return {key: options[key] for key in ("mime_type", "metadata") if key in options}
