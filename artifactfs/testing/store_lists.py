@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import urllib.request
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -10,13 +12,16 @@ from artifactfs.drivers import perform
 from artifactfs.errors import (
     AccessDenied,
     ArtifactNotFound,
+    BackendError,
     IntegrityError,
+    InvalidName,
     InvalidRef,
+    UnsupportedFormat,
     VersionNotFound,
 )
 from artifactfs.protocol.env import Env
 from artifactfs.protocol.ops import Delete, Put
-from artifactfs.records import Removed
+from artifactfs.records import Blob, Pointer, Removed, encode, pointer_payload
 from artifactfs.store import ArtifactStore, Scope
 from artifactfs.testing.store_base import LONG, Raw, StoreTests, again, keys_below, numbers
 
@@ -67,12 +72,116 @@ class Listing(StoreTests):
         assert list(scope.names("nothing")) == []
         assert list(scope.names(after="日本.txt")) == []
 
+    # names with their records, now and as of a time
+
+    def test_records_are_those_of_the_newest_versions_in_the_order_of_names(
+        self, store: ArtifactStore, app: str, scope: Scope
+    ) -> None:
+        for name in ("b", "a/b", "a", "a.csv", "a b", "é", "user:logo", "@x", "gone", "removed", "user:removed"):
+            for data in (b"0", b"one", b"2"):
+                scope.save(name, data)
+        scope.save("a", LONG)
+        scope.delete("b", 2)
+        scope.delete("gone")
+        scope.remove("removed")
+        scope.remove("user:removed")
+        records = scope.records()
+        assert isinstance(records, Iterator)
+        found = dict(records)
+        assert list(found) == list(scope.names()) == ["@x", "a", "a b", "a/b", "a.csv", "b", "user:logo", "é"]
+        assert found == {name: scope.stat(name) for name in found}
+        assert (found["a"].version, found["b"].size_bytes) == (3, 3)
+        assert [name for name, _ in scope.records("a/")] == ["a/b"]
+        assert [name for name, _ in scope.records("a")] == ["a", "a b", "a/b", "a.csv"]
+        assert list(scope.records("user:")) == [("user:logo", scope.stat("user:logo"))]
+        assert list(scope.records(shared=False)) == [pair for pair in found.items() if pair[0] != "user:logo"]
+        assert list(scope.names(shared=False)) == [name for name in found if name != "user:logo"]
+        assert list(store.scope(app, "alice").records()) == [("logo", scope.stat("user:logo"))]
+        assert list(store.scope(app, "nobody", "s1").records()) == []
+        scope.save("removed", b"back")
+        assert dict(scope.records("rem"))["removed"].version == 4
+
+    def test_records_as_of_a_time_are_those_that_a_load_as_of_then_gives(self, scope: Scope) -> None:
+        called = ["a", "a.csv", "a/b", "user:x"]
+        times = [scope.save(name, data).timestamp for data in (b"0", b"1") for name in called]
+        times += [scope.remove("a").timestamp, scope.save("a.csv", b"2").timestamp, scope.remove("user:x").timestamp]
+        times += [scope.save("a", b"3").timestamp]
+        scope.delete("a/b", 0)
+        for moment in (times[0] - timedelta(days=1), *times, times[-1] + timedelta(days=1)):
+            found = dict(scope.records(at=moment))
+            assert list(found) == list(scope.names(at=moment))
+            for name in called:
+                try:
+                    assert scope.load(name, moment).record == found[name]
+                except VersionNotFound:
+                    assert name not in found
+        assert list(scope.names(at=times[0] - timedelta(days=1))) == []
+        assert list(scope.names("a", after="a", at=times[-1] + timedelta(days=1))) == ["a/b", "a.csv"]
+        assert [name for name, _ in scope.records("a/", at=times[-1])] == ["a/b"]
+
+    def test_records_as_of_a_time_without_a_zone_are_refused(self, scope: Scope) -> None:
+        for moment in (datetime(2026, 11, 20), "2026-11-20T19:03:17Z", 3):
+            for method in (scope.records, scope.names):
+                with pytest.raises(InvalidRef, match="aware datetime"):
+                    method(at=moment)  # type: ignore[arg-type]
+        with pytest.raises(InvalidName, match="lone surrogate"):
+            scope.records("\ud800")
+
+    def test_one_damaged_record_hides_nothing(self, scope: Scope) -> None:
+        for name in ("a", "b", "c"):
+            scope.save(name, b"before")
+            scope.save(name, b"now")
+        Raw(scope, "b").put("1.metadata", b"{")
+        found = dict(scope.records())
+        assert list(found) == ["a", "b", "c"]
+        assert found["a"] == scope.stat("a")
+        assert (found["b"].version, found["b"].size_bytes, found["b"].write_id) == (1, 3, "")
+        assert isinstance(found["b"], Blob) and found["b"].sha256 is None
+        assert list(scope.names(at=found["c"].timestamp + timedelta(days=1))) == ["a", "b", "c"]
+
+    # signed URLs
+
+    def test_a_signed_url_brings_one_version_or_the_store_says_that_it_signs_none(self, scope: Scope) -> None:
+        scope.save("a/b ü.csv", b"first")
+        try:
+            url = scope.sign("a/b ü.csv", 0, 60)
+        except BackendError:
+            return
+        scope.save("a/b ü.csv", b"second")
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            assert answer.read() == b"first"
+        with urllib.request.urlopen(scope.sign("a/b ü.csv", seconds=604_800), timeout=30) as answer:
+            assert answer.read() == b"second"
+
+    def test_nothing_is_signed_that_is_not_there_or_for_no_time(self, scope: Scope) -> None:
+        with pytest.raises(ArtifactNotFound):
+            scope.sign("nothing")
+        scope.save("x", b"0")
+        for version in (7, -2, datetime(2001, 1, 1, tzinfo=UTC)):
+            with pytest.raises(VersionNotFound):
+                scope.sign("x", version)
+        for seconds in (0, -1, 604_801, 1.5, True, "60", None):
+            with pytest.raises(InvalidRef, match="1 to 604800 seconds"):
+                scope.sign("x", seconds=seconds)  # type: ignore[arg-type]
+        uri = "https://example.org/paper.pdf"
+        pointer = Pointer(
+            filename="x", mime_type="application/pdf", version=1, size_bytes=None, timestamp=datetime.now(UTC),
+            write_id="0" * 32, uri=uri,
+        )  # fmt: skip
+        Raw(scope, "x").put("1.metadata", encode(pointer))
+        Raw(scope, "x").put("1", pointer_payload(uri))
+        assert dict(scope.records()) == {"x": pointer}
+        with pytest.raises(UnsupportedFormat, match="holds no bytes but points to"):
+            scope.sign("x")
+
     def test_another_spelling_of_a_name_in_the_store_is_an_error(self, scope: Scope) -> None:
         scope.save("x", b"0")
         backend, key = scope.store.backend, scope.id.folder + "%78/0"
         perform((Put(key, b"theirs", "text/plain"),), backend, None)
         with pytest.raises(IntegrityError, match=r"%78' in the store is not how any name is spelled"):
             list(scope.names())
+        with pytest.raises(IntegrityError, match=r"%78' in the store is not how any name is spelled"):
+            list(scope.records())
         assert scope.load("x").data == b"0"
         perform((Delete((key,)),), backend, None)
         assert list(scope.names()) == ["x"]
@@ -279,6 +388,7 @@ class Listing(StoreTests):
             reader = other.scope(scope.id.app, "alice", "s1")
             assert reader.load("x").data == b"0"
             assert (list(reader.names()), reader.versions("x")) == (["x"], [0])
+            assert dict(reader.records()) == {"x": reader.stat("x")}
             attempts: list[Callable[[], object]] = [
                 lambda: reader.save("x", b"1"),
                 lambda: reader.save("x", LONG),
