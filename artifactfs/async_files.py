@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import warnings
 from collections.abc import Callable, Coroutine
@@ -14,11 +15,15 @@ from artifactfs.files import BUFFER, Discarded, read_range
 from artifactfs.layout import ArtifactId
 from artifactfs.mime import HEAD_BYTES
 from artifactfs.protocol.ops import Begin, Pull, Rewind, Steps
+from artifactfs.read_ahead import ReadAhead
 from artifactfs.records import Blob, payload_size
 
 
 class AsyncArtifactReader:
     """One version as a seekable binary file; what it reads is always of that version, whatever is saved meanwhile.
+
+    A read at a new place asks the store for exactly its bytes, by one request; reading on fetches ahead, up to 4 MiB
+    (`artifactfs.read_ahead`). Tasks may share it: each read is whole.
 
     Attributes:
         record: the version's record.
@@ -26,29 +31,29 @@ class AsyncArtifactReader:
 
     def __init__(self, backend: Backend, artifact: ArtifactId, record: Blob) -> None:
         self._backend, self._artifact, self.record = backend, artifact, record
-        self._size = payload_size(record)
+        self._ahead = ReadAhead(payload_size(record))
         self._position = 0
-        self._held, self._held_at = b"", 0
+        self._turn = asyncio.Lock()
 
     async def read(self, size: int = -1) -> bytes:
         """At most *size* bytes, fewer only at the end; all that is left where it is negative."""
-        start = self._position
-        end = self._size if size < 0 else min(start + size, self._size)
-        if start >= end:
-            return b""
-        if not (self._held_at <= start and end <= self._held_at + len(self._held)):
-            reach = min(max(end, start + BUFFER), self._size)
-            self._held = await acall(
-                self._backend, lambda: read_range(self._backend, self._artifact, self.record, start, reach)
-            )
-            self._held_at = start
-        data = self._held[start - self._held_at : end - self._held_at]
-        self._position += len(data)
-        return data
+        async with self._turn:
+            start = self._position
+            end = self._ahead.size if size < 0 else start + size
+            gap = self._ahead.missing(start, end)
+            if gap is not None:
+                at, to = gap
+                data = await acall(
+                    self._backend, lambda: read_range(self._backend, self._artifact, self.record, at, to)
+                )
+                self._ahead.keep(at, data)
+            data = self._ahead.take(start, end)
+            self._position = start + len(data)
+            return data
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Set the position of the next read; not awaited, for it asks nothing of the store."""
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}.get(whence)
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._ahead.size}.get(whence)
         if base is None:
             raise ValueError(f"whence must be 0, 1 or 2, not {whence}")
         if base + offset < 0:
@@ -60,7 +65,7 @@ class AsyncArtifactReader:
         return self._position
 
     async def close(self) -> None:
-        self._held = b""
+        self._ahead.drop()
 
     async def __aenter__(self) -> AsyncArtifactReader:
         return self

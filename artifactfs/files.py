@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+import threading
 import warnings
 from collections.abc import Callable
 from types import TracebackType
@@ -15,10 +16,11 @@ from artifactfs.errors import IntegrityError, VersionNotFound
 from artifactfs.layout import ArtifactId
 from artifactfs.mime import HEAD_BYTES
 from artifactfs.protocol.ops import Begin, Pull, Rewind, Steps
+from artifactfs.read_ahead import LEAST, ReadAhead
 from artifactfs.records import Blob, fits_size, payload_size
 
 BUFFER = 1024 * 1024
-"""Bytes that a reader asks the store for at least."""
+"""Bytes that a writer gathers before it hands them to an upload."""
 
 
 async def read_range(backend: Backend, artifact: ArtifactId, record: Blob, start: int, end: int | None) -> bytes:
@@ -47,9 +49,17 @@ async def read_range(backend: Backend, artifact: ArtifactId, record: Blob, start
 
 
 class _Raw(io.RawIOBase):
-    def __init__(self, backend: Backend, artifact: ArtifactId, record: Blob) -> None:
-        self._backend, self._artifact, self._record = backend, artifact, record
-        self._size = payload_size(record)
+    """What a reader's buffer is filled from.
+
+    The buffer asks in whole buffers, and hides how much of the last one was used. So the reader leaves here what it is
+    asked for: `asked` is the length of a short read that is to come, or 0; `reach` is where the read that is under way
+    ends: they only decide what is fetched, never what is given. `end` is where `readall` ends.
+    """
+
+    def __init__(self, size: int, fetch: Callable[[int, int], bytes]) -> None:
+        self.fetch = fetch
+        self.ahead = ReadAhead(size)
+        self.asked = self.reach = self.end = 0
         self._position = 0
 
     def readable(self) -> bool:
@@ -62,47 +72,88 @@ class _Raw(io.RawIOBase):
         return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}.get(whence)
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.ahead.size}.get(whence)
         if base is None:
             raise ValueError(f"whence must be 0, 1 or 2, not {whence}")
         if base + offset < 0:
             raise ValueError(f"cannot seek to {base + offset}, before the beginning")
         self._position = base + offset
+        self.asked = self.reach = 0
         return self._position
 
     def readinto(self, buffer: Any) -> int:
-        view = memoryview(buffer).cast("B")
-        data = self._read(self._position + len(view))
-        view[: len(data)] = data
-        return len(data)
+        """Short where the rest is not held: the buffer asks again, and nothing needs to be joined."""
+        start = self._position
+        if self.asked:
+            # Too long by what the buffer held still. Then this place is not new, and more is fetched anyway.
+            self.reach, self.asked = start + self.asked, 0
+        elif self.reach <= start:
+            self.reach = start + len(buffer)
+        gap = self.ahead.missing(start, self.reach)
+        count = self.ahead.give(start, buffer)
+        if gap is not None and not count:
+            self.ahead.keep(gap[0], self.fetch(*gap))
+            count = self.ahead.give(start, buffer)
+        self._position = start + count  # no call behind this: `tell` takes no lock
+        return count
 
     def readall(self) -> bytes:
-        return self._read(self._size)
-
-    def _read(self, end: int) -> bytes:
-        start, end = self._position, min(end, self._size)
-        if start >= end:
-            return b""
-        data = call(self._backend, lambda: read_range(self._backend, self._artifact, self._record, start, end))
-        self._position += len(data)
+        """All up to `end`."""
+        start = self._position
+        data = self.ahead.read(start, self.end, self.fetch)
+        self._position = start + len(data)
         return data
+
+    def close(self) -> None:
+        self.ahead.drop()
+        super().close()
 
 
 class ArtifactReader(io.BufferedReader):
     """One version as a seekable binary file. What it reads is always of that version, whatever is saved meanwhile.
+
+    A read at a new place asks the store for exactly its bytes, by one request; reading on fetches ahead, up to 4 MiB
+    (`artifactfs.read_ahead`). Threads may share it: each read is whole.
 
     Attributes:
         record: the version's record.
     """
 
     def __init__(self, backend: Backend, artifact: ArtifactId, record: Blob) -> None:
-        super().__init__(_Raw(backend, artifact, record), BUFFER)
+        def fetch(start: int, end: int) -> bytes:
+            return call(backend, lambda: read_range(backend, artifact, record, start, end))
+
+        self._raw = _Raw(payload_size(record), fetch)
+        super().__init__(self._raw, LEAST)
+        # The buffer's own lock guards the raw file. This one: that a long read ends where its own `end` is.
+        self._turn = threading.RLock()
         self.record = record
 
     @property
     def name(self) -> str:
         """The artifact's name."""
         return self.record.filename
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        with self._turn:
+            if size is not None and 0 <= size < LEAST:
+                self._raw.asked = size
+                return _read(self, size)
+            self._raw.end = self._raw.ahead.size if size is None or size < 0 else self.tell() + size
+            return _read(self)  # all up to there, without a copy
+
+    def readinto(self, buffer: Any, /) -> int:
+        with self._turn:
+            size = memoryview(buffer).nbytes
+            self._raw.asked = size if size <= LEAST else 0  # the buffer passes a longer one on
+            return super().readinto(buffer)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        with self._turn:
+            return super().seek(offset, whence)
+
+
+_read = io.BufferedReader.read
 
 
 class _Pushed:

@@ -1,7 +1,8 @@
 """How many requests each operation costs, counted at the wire: none of them more where an artifact has more versions.
 
 The targets (docs/spec.md, "Cost"): a save 2, 3 without a memory of the artifact; a known version 2 and no listing; the
-newest and a save from cold 3, and at most 5 from some hundred versions on; names 1 listing a scope.
+newest and a save from cold 3, and at most 5 from some hundred versions on; names 1 listing a scope; records 1 listing for
+1,000 keys, and 1 read for each artifact.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from artifactfs import ArtifactStore
 from artifactfs.backends.base import Written
 from artifactfs.backends.memory import MemoryBackend
 from artifactfs.drivers import call
-from artifactfs.errors import Conflict
+from artifactfs.errors import Conflict, InvalidRef
 
 from . import race_workers, servers
 from .proxy import Proxy, Request, in_front_of
@@ -142,12 +143,22 @@ def test_the_newest_costs_a_listing_more_and_its_record_alone_one_request_less(w
         assert reader.stat("report.csv").version == 0
 
 
-def test_a_file_costs_its_record_and_one_request_for_each_megabyte_that_is_read(wire: Wire) -> None:
+def test_a_file_costs_its_record_and_one_request_for_each_place_that_is_read(wire: Wire) -> None:
     wire.store().scope("shop", "alice", "s1").save("report.bin", bytes(3 * 2**20))
     reader = wire.store(read_only=True).scope("shop", "alice", "s1")
-    with wire.costs(reads=3), reader.open("report.bin", version=0) as file:
-        assert len(file.read(1000)) == 1000
-        assert len(file.read(2**20 - 1000)) == 2**20 - 1000
+    with wire.costs(reads=2 + 3), reader.open("report.bin", version=0) as file:
+        for place, size in ((3 * 2**20 - 8, 8), (2**20, 2**20), (1000, 7)):
+            file.seek(place)
+            assert len(file.read(size)) == size
+
+
+def test_a_file_that_is_read_in_sequence_costs_ever_longer_requests(wire: Wire) -> None:
+    """64 KiB, and then each time as much as was read so far."""
+    wire.store().scope("shop", "alice", "s1").save("report.bin", bytes(3 * 2**20))
+    reader = wire.store(read_only=True).scope("shop", "alice", "s1")
+    with wire.costs(reads=2 + 7), reader.open("report.bin", version=0) as file:
+        while file.read(1000):
+            pass
 
 
 def test_a_compare_and_set_costs_no_listing_where_its_version_was_saved_here(wire: Wire) -> None:
@@ -192,6 +203,40 @@ def test_names_cost_one_listing_a_scope_whatever_the_versions(wire: Wire) -> Non
         assert len(list(reader.scope("shop", "alice", "s1").names())) == 51
     with wire.costs(lists=1):
         assert list(reader.scope("shop", "alice").names()) == ["u"]
+
+
+def test_records_cost_a_listing_for_a_thousand_keys_and_a_read_for_each_artifact(wire: Wire) -> None:
+    """Here 60 artifacts of 3 versions are 360 keys; `tests/test_overview.py` counts for 2,000 of 5."""
+    scope = wire.store().scope("shop", "alice", "s1")
+    for number in range(60):
+        for version in range(3):
+            scope.save(f"report-{number:02}.csv", f"{number} {version}")
+    scope.save("user:logo", b"<svg/>")
+    reader = wire.store(read_only=True).scope("shop", "alice", "s1")
+    with wire.costs(lists=1, reads=60):
+        assert [record.version for _, record in reader.records(shared=False)] == [2] * 60
+    with wire.costs(lists=2, reads=61):
+        found = dict(reader.records())
+    with wire.costs(lists=1, reads=10):
+        assert len(list(reader.records("report-1"))) == 10
+    with wire.costs(lists=1):
+        assert len(list(reader.names(shared=False))) == 60
+    # Of three versions the middle one is read, and then the newest.
+    with wire.costs(lists=1, reads=2 * 60):
+        assert len(list(reader.records(at=found["user:logo"].timestamp, shared=False))) == 60
+
+
+def test_a_signed_url_costs_what_finding_the_version_does(moto: Server) -> None:
+    with in_front_of(moto.url) as proxy:
+        wire = Wire(moto, proxy, moto.bucket())
+        scope = wire.store().scope("shop", "alice", "s1")
+        scope.save("report.csv", b"first")
+        with wire.costs(reads=2):
+            scope.sign("report.csv", 0)
+        with wire.costs(lists=1, reads=1):
+            scope.sign("report.csv")
+        with wire.costs(), pytest.raises(InvalidRef):
+            scope.sign("report.csv", seconds=0)
 
 
 def fill(store: ArtifactStore, folder: str, name: str, count: int) -> None:
