@@ -1,0 +1,151 @@
+"""duckdb over ``artifact://``: each file that a query names is one version, from the first look at it to the last row.
+
+duckdb opens a file three or four times for one query, and would mix versions if one were saved in between. But it asks
+what a path or a glob pattern stands for just once, before it opens anything, and then opens what it was told: so the
+answer names versions by their numbers, and nothing of a query's text needs to be understood.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+from typing import Any, Protocol, TypeVar
+
+from fsspec.spec import AbstractFileSystem
+
+from artifactfs.errors import Conflict
+from artifactfs.filesystem import ArtifactFileSystem
+from artifactfs.filesystem.files import ArtifactWriter
+from artifactfs.pins import pinned
+from artifactfs.refs import SCHEME
+
+_KNOWN = 10_000
+"""Pinned versions whose size and time are remembered, so that duckdb's questions about them cost no request."""
+
+_BESIDE = "tmp_"
+"""What duckdb puts before the name of a target that is there already."""
+
+_NEVER_CLOSED = {"schema.sql", "load.sql"}
+"""Files of ``EXPORT DATABASE``."""
+
+
+class _Connection(Protocol):
+    def filesystem_is_registered(self, name: str) -> bool: ...
+    def register_filesystem(self, filesystem: AbstractFileSystem) -> None: ...
+    def unregister_filesystem(self, name: str) -> None: ...
+
+
+_C = TypeVar("_C", bound=_Connection)
+
+
+def register(connection: _C, root: str | os.PathLike[str] | None = None, **storage_options: Any) -> _C:
+    """Let a connection, and all others to its database, read and write ``artifact://``; the connection, for chaining.
+
+    Each file that a query names is read from one version: the one that is newest, or that its selector means, when the
+    query is bound. A view looks again for each query, a relation each time it runs. A ``COPY … TO`` makes a version
+    once all of it was written, and none if the query fails.
+
+    *root* and *storage_options* are those of `ArtifactFileSystem`. A second call replaces the first one's. The module
+    ``duckdb`` itself may be given, for its default connection.
+    """
+    if connection.filesystem_is_registered(_PinningFileSystem.protocol):
+        connection.unregister_filesystem(_PinningFileSystem.protocol)
+    connection.register_filesystem(_PinningFileSystem(ArtifactFileSystem(root, **storage_options)))
+    return connection
+
+
+class _PinningFileSystem(AbstractFileSystem):  # type: ignore[misc]
+    """What duckdb asks of a filesystem: artifacts by the numbers of their versions, and new ones once they are whole.
+
+    duckdb closes what it wrote in the same way whether its query failed or not. But where the target is there already
+    it writes to ``tmp_<name>`` and moves that at the end, or removes it after a failure. So every target is said to be
+    there, and what duckdb takes for that other file is the target's own next version, published when it is "moved".
+    """
+
+    protocol = "artifact"
+    cachable = False
+
+    def __init__(self, fs: ArtifactFileSystem) -> None:
+        super().__init__()
+        self._fs = fs
+        self._lock = threading.Lock()
+        self._known: dict[str, dict[str, Any]] = {}
+        self._drafts: dict[str, ArtifactWriter] = {}
+
+    # reading
+
+    def glob(self, path: str, **kwargs: Any) -> list[str]:
+        found = pinned(self._fs, path)
+        with self._lock:
+            self._known.update(found)
+            for old in list(self._known)[: max(0, len(self._known) - _KNOWN)]:
+                del self._known[old]
+        return list(found)
+
+    def info(self, path: str, **kwargs: Any) -> dict[str, Any]:
+        known = self._known.get(_path(path))
+        info: dict[str, Any] = known if known is not None else self._fs.info(path)
+        return info
+
+    def modified(self, path: str) -> Any:
+        return self.info(path)["mtime"]
+
+    def ls(self, path: str, detail: bool = True, **kwargs: Any) -> list[Any]:
+        """duckdb asks what is in the folder that it made for the parts of a table; folders need no making."""
+        try:
+            found: list[Any] = self._fs.ls(path, detail)
+        except FileNotFoundError:
+            return []
+        return found
+
+    def isdir(self, path: str) -> bool:
+        there: bool = self._fs.isdir(path)
+        return there
+
+    def mkdir(self, path: str, create_parents: bool = True, **kwargs: Any) -> None:
+        """Nothing: a folder is there where something lies in it."""
+
+    # writing
+
+    def isfile(self, path: str) -> bool:
+        """Whether duckdb is to write beside a target and then move, and whether it is to clean up after a failure.
+
+        A name without an extension may be that of a folder for the parts of a table, so there the truth is told.
+        """
+        return "." in path.rpartition("/")[2] or bool(self._fs.isfile(path))
+
+    def open(self, path: str, mode: str = "rb", *args: Any, **kwargs: Any) -> Any:
+        path = _path(path)
+        folder, _, name = path.rpartition("/")
+        target = name.removeprefix(_BESIDE)
+        if mode != "wb" or target == name or "." not in target:
+            if mode == "wb" and name in _NEVER_CLOSED:
+                raise io.UnsupportedOperation(
+                    f"EXPORT DATABASE does not close {name}, so nobody knows whether it is whole; COPY the tables instead"
+                )
+            return self._fs.open(path, mode, *args, **kwargs)
+        with self._lock:
+            if path in self._drafts:
+                raise Conflict(f"another COPY of this database writes to {folder}/{target}; wait for its end")
+            draft: ArtifactWriter = self._fs.open(f"{folder}/{target}", mode, autocommit=False)
+            self._drafts[path] = draft
+        return draft
+
+    def mv(self, path1: str, path2: str, **kwargs: Any) -> None:
+        draft = self._drafts.pop(_path(path1), None)
+        if draft is None:
+            self._fs.mv(path1, path2)
+        else:
+            draft.commit()
+
+    def rm(self, path: str, recursive: bool = False, maxdepth: int | None = None) -> None:
+        draft = self._drafts.pop(_path(path), None)
+        if draft is None:
+            self._fs.rm(path, recursive, maxdepth)
+        else:
+            draft.discard()
+
+
+def _path(url: str) -> str:
+    return url.removeprefix(SCHEME)

@@ -1,0 +1,291 @@
+"""polars over ``artifact://``: its own ``scan_…`` functions, which know no protocols but those that are compiled in.
+
+A scan pins the versions that its URLs select. When its LazyFrame is collected, polars' own reader reads local copies of
+them, so every option of polars means what it always means. Of a parquet artifact the copy is a sparse file: only the
+footer, and the columns and row groups that the query needs, are fetched. The other formats have no such parts (polars
+fetches whole files of theirs from a cloud, too). The copies lie in the folder for temporary files, and go with the last
+LazyFrame that reads them.
+"""
+
+from __future__ import annotations
+
+import shutil
+import struct
+import tempfile
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import polars as pl
+from fsspec.core import url_to_fs
+from polars.io.plugins import register_io_source
+
+from artifactfs.errors import ArtifactNotFound, InvalidRef
+from artifactfs.filesystem import ArtifactFileSystem
+from artifactfs.pins import pinned
+from artifactfs.refs import SCHEME, Ref
+
+Source: TypeAlias = str | Sequence[str]
+"""A URL of an artifact, a folder or a glob pattern, or several of artifacts and patterns."""
+
+_TAIL = 256 * 1024
+"""Bytes at the end of a parquet file that are fetched first; its footer mostly lies in them."""
+
+_AT_ONCE = 64 * 1024 * 1024
+"""Bytes that are held in memory while they are fetched, in pieces of `_PIECE`."""
+
+_PIECE = 8 * 1024 * 1024
+
+
+def scan_parquet(source: Source, *, storage_options: Mapping[str, Any] | None = None, **options: Any) -> pl.LazyFrame:
+    """`polars.scan_parquet` of artifacts: what they are now, however late it is collected.
+
+    Only the columns that a query uses are fetched, and of them only the row groups in which, by their statistics, a
+    row may pass the filter. *storage_options* are those of `ArtifactFileSystem`, *options* those of polars. Needs
+    pyarrow, too.
+
+    Raises:
+        ArtifactNotFound: nothing is there.
+        InvalidRef: *source* is no ``artifact://`` URL, or selects no version.
+    """
+    return _scan(pl.scan_parquet, source, storage_options, options, _Parquet)
+
+
+def scan_csv(source: Source, *, storage_options: Mapping[str, Any] | None = None, **options: Any) -> pl.LazyFrame:
+    """`polars.scan_csv` of artifacts: as `scan_parquet`, but each is fetched whole when the query first runs."""
+    return _scan(pl.scan_csv, source, storage_options, options, _Whole)
+
+
+def scan_ndjson(source: Source, *, storage_options: Mapping[str, Any] | None = None, **options: Any) -> pl.LazyFrame:
+    """`polars.scan_ndjson` of artifacts: as `scan_csv`."""
+    return _scan(pl.scan_ndjson, source, storage_options, options, _Whole)
+
+
+def scan_ipc(source: Source, *, storage_options: Mapping[str, Any] | None = None, **options: Any) -> pl.LazyFrame:
+    """`polars.scan_ipc` of artifacts: as `scan_csv`."""
+    return _scan(pl.scan_ipc, source, storage_options, options, _Whole)
+
+
+class _Whole:
+    """A pinned version and its local copy, which is fetched whole."""
+
+    def __init__(self, fs: ArtifactFileSystem, path: str, size: int, folder: _Folder, local: str) -> None:
+        self.fs, self.path, self.size = fs, path, size
+        self.url = f"{SCHEME}{path}"
+        self.local = folder.path / local
+        self._folder = folder
+        self._lock = threading.Lock()
+
+    def begin(self) -> None:
+        """Fetch what tells the schema."""
+        with self._lock:
+            if not self.local.exists():
+                self.fs.get_file(self.path, str(self.local))
+
+    def fetch(
+        self, columns: set[str] | None, schema: Mapping[str, Any], predicate: pl.Expr | None, rows: int | None
+    ) -> bool:
+        """Fetch what a query needs: *columns*, None for all, where *predicate* may hold, or else of the first *rows*.
+
+        Whether something was left out on the word of statistics, so that polars may come upon a hole.
+        """
+        self.begin()
+        return False
+
+
+class _Parquet(_Whole):
+    """A pinned version of which only parts are in its local copy; the others are holes, which are no valid pages."""
+
+    _metadata: Any = None
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._there: set[tuple[int, int]] = set()
+
+    def begin(self) -> None:
+        import pyarrow.parquet as pq
+
+        with self._lock:
+            if self._metadata is not None:
+                return
+            self.local.parent.mkdir(parents=True, exist_ok=True)
+            tail = self.fs.cat_file(self.path, max(0, self.size - _TAIL), self.size)
+            footer = 8 + (struct.unpack("<I", tail[-8:-4])[0] if len(tail) >= 8 else 0)
+            if len(tail) < footer <= self.size:
+                tail = self.fs.cat_file(self.path, self.size - footer, self.size)
+            with self.local.open("wb") as file:
+                file.truncate(self.size)
+                file.seek(self.size - len(tail))
+                file.write(tail)
+            if tail[-4:] == b"PAR1":
+                self._metadata = pq.read_metadata(self.local)
+
+    def fetch(
+        self, columns: set[str] | None, schema: Mapping[str, Any], predicate: pl.Expr | None, rows: int | None
+    ) -> bool:
+        self.begin()
+        if self._metadata is None:  # no parquet file, as polars will say
+            return False
+        groups = [self._metadata.row_group(number) for number in range(self._metadata.num_row_groups)]
+        if predicate is not None:
+            kept = _may_hold(self.path, groups, predicate, schema)
+        else:
+            before = [0, *accumulate(group.num_rows for group in groups)]
+            kept = [group for group, start in zip(groups, before, strict=False) if rows is None or start < rows]
+        with self._lock:
+            wanted = {chunk for group in kept for chunk in _chunks(group, columns)} - self._there
+            with self.local.open("r+b") as file:
+                for pieces in _batches(sorted(wanted)):
+                    starts, ends = zip(*pieces, strict=True)
+                    data = self.fs.cat_ranges([self.path] * len(pieces), list(starts), list(ends), on_error="raise")
+                    for start, piece in zip(starts, data, strict=True):
+                        file.seek(start)
+                        file.write(piece)
+            self._there |= wanted
+        return len(kept) < len(groups)
+
+
+def _chunks(group: Any, columns: set[str] | None) -> Iterator[tuple[int, int]]:
+    """Where the columns of a row group lie: start and end, in bytes."""
+    for number in range(group.num_columns):
+        chunk = group.column(number)
+        name = chunk.path_in_schema
+        if columns is None or any(name == column or name.startswith(f"{column}.") for column in columns):
+            start = chunk.data_page_offset
+            if chunk.has_dictionary_page and chunk.dictionary_page_offset:
+                start = min(start, chunk.dictionary_page_offset)
+            yield start, start + chunk.total_compressed_size
+
+
+def _batches(chunks: Iterable[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
+    """The same bytes in pieces to be fetched at once: what touches is joined, what is long is cut."""
+    joined: list[list[int]] = []
+    for start, end in chunks:
+        if joined and start <= joined[-1][1]:
+            joined[-1][1] = max(end, joined[-1][1])
+        else:
+            joined.append([start, end])
+    batch: list[tuple[int, int]] = []
+    for start, end in joined:
+        for cut in range(start, end, _PIECE):
+            batch.append((cut, min(cut + _PIECE, end)))
+            if sum(stop - begin for begin, stop in batch) >= _AT_ONCE:
+                yield batch
+                batch = []
+    if batch:
+        yield batch
+
+
+def _may_hold(path: str, groups: list[Any], predicate: pl.Expr, schema: Mapping[str, Any]) -> list[Any]:
+    """The row groups in which *predicate* may hold, as far as their statistics and hive's folders tell.
+
+    A guess that saves bytes. Polars decides again, and if it does not skip what was skipped here, it meets a hole.
+    """
+    skip = getattr(predicate, "_skip_batch_predicate", lambda schema: None)(dict(schema))
+    if skip is None or not groups:
+        return groups
+    told: dict[str, list[Any]] = {"len": [group.num_rows for group in groups]}
+    kinds: dict[str, Any] = {"len": pl.get_index_type()}
+    hive = dict(piece.split("=", 1) for piece in path.split("/")[:-1] if "=" in piece)
+    for name in predicate.meta.root_names():
+        values = [_statistics(group, name) for group in groups]
+        if name in hive:
+            values = [(hive[name], hive[name], 0)] * len(groups)
+        for suffix, place in (("min", 0), ("max", 1), ("nc", 2)):
+            told[f"{name}_{suffix}"] = [value[place] for value in values]
+            kinds[f"{name}_{suffix}"] = schema[name] if suffix != "nc" else pl.get_index_type()
+    try:
+        frame = pl.DataFrame([pl.Series(name, values, strict=False).cast(kinds[name]) for name, values in told.items()])
+        skipped = frame.select(skip.fill_null(False)).to_series()
+    except (pl.exceptions.PolarsError, TypeError, ValueError, OverflowError):
+        return groups
+    if len(skipped) != len(groups):
+        return groups
+    return [group for group, without in zip(groups, skipped, strict=True) if not without]
+
+
+def _statistics(group: Any, name: str) -> tuple[Any, Any, int | None]:
+    """Least, greatest, and number of nulls of a column in a row group; None each where they are not told."""
+    for number in range(group.num_columns):
+        chunk = group.column(number)
+        if chunk.path_in_schema == name and chunk.is_stats_set:
+            told = chunk.statistics
+            nulls = told.null_count if told.has_null_count else None
+            return (told.min, told.max, nulls) if told.has_min_max else (None, None, nulls)
+    return None, None, None
+
+
+def _scan(
+    scan: Callable[..., pl.LazyFrame],
+    source: Source,
+    storage_options: Mapping[str, Any] | None,
+    options: dict[str, Any],
+    kind: type[_Whole],
+) -> pl.LazyFrame:
+    folder = _Folder()
+    files: list[_Whole] = []
+    for url in [source] if isinstance(source, str) else source:
+        fs, path = url_to_fs(url, **(storage_options or {}))
+        if not isinstance(fs, ArtifactFileSystem):
+            raise InvalidRef(f"{url!r:.200} is no artifact:// URL; polars' own functions read other ones")
+        found = pinned(fs, path, folders=True)
+        if not found:
+            raise ArtifactNotFound(f"nothing lies at {url}")
+        files += [kind(fs, name, info["size"], folder, _local(name)) for name, info in found.items()]
+    places: str | list[str] = [str(file.local) for file in files]
+    if isinstance(source, str) and fs.isdir(path):
+        places = str(folder.path / _local(path))  # for polars looks for hive's partitions where it is given a folder
+
+    def native() -> pl.LazyFrame:
+        for file in files:
+            file.begin()
+        frame = scan(places, **options)
+        label = options.get("include_file_paths")
+        if label is None:
+            return frame
+        return frame.with_columns(pl.col(label).replace_strict({str(file.local): file.url for file in files}))
+
+    def read(
+        columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, batch_size: int | None
+    ) -> Iterator[pl.DataFrame]:
+        frame = native()
+        schema = frame.collect_schema()
+        needed = (
+            None if columns is None else {*columns, *(predicate.meta.root_names() if predicate is not None else ())}
+        )
+        if predicate is not None:
+            frame = frame.filter(predicate)
+        if columns is not None:
+            frame = frame.select(columns)
+        limit = options.get("n_rows")
+        if n_rows is not None:
+            frame = frame.head(n_rows)
+            limit = n_rows if limit is None else min(n_rows, limit)
+        holes = [file.fetch(needed, schema, predicate, limit) for file in files]
+        try:
+            yield frame.collect()
+        except pl.exceptions.PolarsError:
+            if not any(holes):
+                raise
+            for file in files:
+                file.fetch(needed, schema, None, None)
+            yield frame.collect()
+
+    return register_io_source(read, schema=lambda: native().collect_schema(), is_pure=True)
+
+
+class _Folder:
+    """A temporary folder, gone with the last reference to this object."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="artifactfs-"))
+        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+
+
+def _local(path: str) -> str:
+    """Where the copy lies: by the whole path without a version, for polars looks at extensions and hive's folders."""
+    return replace(Ref.parse(path), selector=None, view=False).path
