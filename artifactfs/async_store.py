@@ -17,7 +17,7 @@ from artifactfs.protocol.expect import Expected
 from artifactfs.protocol.ops import Lazy, Steps
 from artifactfs.records import Blob
 from artifactfs.sources import AsyncPayload, AsyncPieceSource
-from artifactfs.store import about, open_core, reader_of, reopen, show_return, telling
+from artifactfs.store import ArtifactStore, about, open_core, reader_of, reopen, show_return, telling
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -82,9 +82,18 @@ class AsyncArtifactStore:
             "tries": tries,
             "deadline": deadline,
         }
-        self._core = open_core(url, **settings, options=options)
-        self._made_of = (self._core.where, {**settings, **options})
-        self._ops = StoreOperations(self._core)
+        self._adopt(open_core(url, **settings, options=options), {**settings, **options})
+
+    def _adopt(self, core: Core, settings: dict[str, Any]) -> None:
+        self._core, self._made_of = core, (core.where, settings)
+        self._ops = StoreOperations(core)
+
+    @classmethod
+    def of(cls, store: ArtifactStore) -> AsyncArtifactStore:
+        """*store* with awaited methods: the same connections, and the same memory of what was seen."""
+        other = cls.__new__(cls)
+        other._adopt(store._core, store._made_of[1])
+        return other
 
     @classmethod
     def from_config(cls, path: str | os.PathLike[str] | None = None) -> AsyncArtifactStore:

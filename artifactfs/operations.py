@@ -32,9 +32,9 @@ from artifactfs.protocol.compact import compact
 from artifactfs.protocol.delete import delete_all, delete_version
 from artifactfs.protocol.env import HINT_TTL, Clocked, Env
 from artifactfs.protocol.expect import Expected
-from artifactfs.protocol.listing import look, look_all
+from artifactfs.protocol.listing import View, look, look_all
 from artifactfs.protocol.ops import Emit, Lazy, List, Sign, Steps
-from artifactfs.protocol.read import AT_ONCE, Found, at_time, confirm_many, existing, fetch, newest
+from artifactfs.protocol.read import AT_ONCE, Found, at_time, confirm_many, existing, fetch, newest, surely_a_version
 from artifactfs.protocol.save import remove, save
 from artifactfs.protocol.stream import save_stream
 from artifactfs.records import Blob, Pointer, Record, Removed, check_metadata
@@ -306,6 +306,30 @@ class ScopeOperations:
         assert isinstance(found.record, (Blob, Pointer))
         return found.record
 
+    def stat_known(
+        self, name: str, version: Version, known: Callable[[int], Blob | None]
+    ) -> Steps[Blob | Pointer]:
+        """As `stat`, where *known* gives the record of a version by its number, if the caller has it.
+
+        A known version that is asked for by number costs nothing, and is not found missing if it was deleted; the newest
+        costs one listing where it is known.
+        """
+        artifact = self.artifact(name)
+        record: Blob | None = None
+        view: View | None = None
+        if type(version) is int and version >= 0:
+            record = known(version)
+        elif version is None or version == "latest":
+            view = yield from look(artifact)
+            top = max(view.payloads, default=-1)
+            if top >= 0 and surely_a_version(artifact, view, top):
+                record = known(top)
+        if record is not None:
+            return record
+        found = yield from self._find(artifact, version, whole=False, view=view)
+        assert isinstance(found.record, (Blob, Pointer))
+        return found.record
+
     def versions(self, name: str) -> Steps[list[int]]:
         """The numbers that can be loaded, ascending; removals are none. Empty where no such artifact is there.
 
@@ -434,10 +458,12 @@ class ScopeOperations:
         number = version if version >= 0 else (yield from self._from_the_end(artifact, version))
         yield from delete_version(env, artifact, number)
 
-    def _find(self, artifact: ArtifactId, version: Version, *, whole: bool) -> Steps[Found]:
+    def _find(
+        self, artifact: ArtifactId, version: Version, *, whole: bool, view: View | None = None
+    ) -> Steps[Found]:
         limit = self.core.max_bytes
         if version is None or version == "latest":
-            found, _ = yield from newest(artifact, whole=whole, limit=limit, strict=True)
+            found, _ = yield from newest(artifact, whole=whole, limit=limit, strict=True, view=view)
             if found is None:
                 raise ArtifactNotFound(f"there is no artifact {artifact.label!r}", artifact=artifact.label)
             if isinstance(found.record, Removed):

@@ -18,6 +18,7 @@ from fsspec.utils import isfilelike
 from artifactfs.async_files import AsyncArtifactReader
 from artifactfs.errors import IntegrityError
 from artifactfs.filesystem.base import Base, operation
+from artifactfs.filesystem.local_names import local_as
 from artifactfs.filesystem.tree import folder_instead, is_a_folder, piece, scope_of
 from artifactfs.layout import ArtifactId
 from artifactfs.protocol.ops import Steps, together
@@ -86,11 +87,24 @@ class Reading(Base):
         artifact, record = await self._arun(self._version(path))
         return AsyncArtifactReader(self._core.backend, artifact, record)
 
-    async def _get_file(self, rpath: Any, lpath: Any, callback: Any = DEFAULT_CALLBACK, **kwargs: Any) -> None:
+    async def _get(self, rpath: Any, lpath: Any, *args: Any, **kwargs: Any) -> Any:
+        """As fsspec's. A local file that is named after its artifact has the artifact's name, however paths spell that."""
+        return await super()._get(rpath, lpath, *args, as_named=isinstance(lpath, str), **kwargs)
+
+    async def _get_file(
+        self, rpath: Any, lpath: Any, callback: Any = DEFAULT_CALLBACK, *, as_named: bool = False, **kwargs: Any
+    ) -> None:
         """Write an artifact's bytes to a local file, which is there once they all are and fit their digest.
 
         *lpath* may be an open file. A folder of artifacts becomes a local folder.
         """
+        if as_named:
+            spelled, lpath = lpath, local_as(rpath, lpath)
+            for folder in Path(spelled).parents:  # fsspec has made them
+                if folder in Path(lpath).parents:
+                    break
+                with suppress(OSError):
+                    folder.rmdir()
         try:
             reader = await self._reader(rpath)
         except IsADirectoryError:

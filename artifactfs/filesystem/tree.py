@@ -31,6 +31,9 @@ FRESH = 10.0
 REMEMBERED = 1000
 """Versions whose records are remembered so."""
 
+ZARR = {"zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata"}
+"""Files of which a folder holds one if it is a Zarr store, of format 3 or 2."""
+
 T = TypeVar("T")
 
 
@@ -53,6 +56,7 @@ def scope_of(core: Core, ref: Ref) -> ScopeOperations:
 
 def stat(core: Core, ref: Ref) -> Steps[Blob | Pointer]:
     assert ref.name is not None
+    refuse_part(ref)
     return (yield from scope_of(core, ref).stat(ref.name, ref.version))
 
 
@@ -104,6 +108,17 @@ def folder_instead(core: Core, ref: Ref) -> Steps[bool]:
 def may_be_folder(ref: Ref) -> bool:
     """Whether the selector, if any, means something for all that lies in a folder."""
     return ref.selector is None or (ref.view and (ref.version == "latest" or isinstance(ref.version, datetime)))
+
+
+def refuse_part(ref: Ref) -> None:
+    """Raise InvalidRef where a number is selected over a Zarr store, which is only ever read file by file.
+
+    To the filesystem each of its files is an artifact with numbers of its own; one of them can be read as ``zarr.json@3``.
+    """
+    if ref.view and isinstance(ref.selector, int) and ref.name is not None and "/" in ref.name:
+        folder, _, last = ref.name.rpartition("/")
+        if last in ZARR:
+            raise not_for_a_folder(replace(ref, name=folder))
 
 
 # what lies below
@@ -260,6 +275,7 @@ def resolve(core: Core, recent: Recent, ref: Ref) -> Steps[tuple[ArtifactId, Blo
     """
     if ref.name is None:
         raise is_a_folder(ref)
+    refuse_part(ref)
     scope = scope_of(core, ref)
     artifact = scope.artifact(ref.name)
     try:

@@ -15,6 +15,7 @@ from fsspec.utils import stringify_path
 
 from artifactfs.async_files import AsyncArtifactReader
 from artifactfs.filesystem.base import Later
+from artifactfs.filesystem.local_names import spelled_as
 from artifactfs.filesystem.reading import Reading, pieces
 from artifactfs.filesystem.tree import folder_instead, is_a_folder, nothing
 from artifactfs.sources import PIECE
@@ -51,11 +52,14 @@ class Writing(Reading):
     async def _put_file(
         self, lpath: Any, rpath: Any, callback: Any = DEFAULT_CALLBACK, mode: str = "overwrite", **kwargs: Any
     ) -> None:
-        """Save a local file as the next version; a local folder has nothing to save."""
+        """Save a local file as the next version; a local folder has nothing to save.
+
+        Where *rpath* ends as the local path does, that end is the name as it is, whatever it looks like.
+        """
         local = Path(stringify_path(lpath))
         if local.is_dir():
             return
-        ref, name = self._target(rpath)
+        ref, name = self._target(spelled_as(local, self._strip_protocol(rpath)) if isinstance(rpath, str) else rpath)
         scope, settings = self._ascope(ref), {"expect": _expected(mode), **_of_record(kwargs)}
         callback.set_size(local.stat().st_size)
         if self._intrans:
