@@ -230,15 +230,14 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 @contextlib.contextmanager
 def _told(config: pytest.Config) -> Iterator[None]:
-    """End pytest with a line that says why the store cannot be used: with 1 if it is unsafe, with 4 for all else."""
-    hide = config.stash[_HIDE]
+    """End pytest with one line that says why the store cannot be used, or must not."""
     try:
         yield
-    except UnsafeBackend as error:
-        without = "the suites run without races by --artifactfs-option single_writer=true"
-        pytest.exit(hide(f"{_line(error)}; {without}"), returncode=1)
     except Exception as error:  # noqa: BLE001  (whatever the library of some filesystem raises)
-        raise pytest.UsageError(hide(f"--artifactfs-url: {_line(error)}")) from None
+        why = f"--artifactfs-url: {_line(error)}"
+        if isinstance(error, UnsafeBackend):
+            why += "; with --artifactfs-option single_writer=true the suites run without their races"
+        raise pytest.UsageError(config.stash[_HIDE](why)) from None
 
 
 @pytest.hookimpl(optionalhook=True)
