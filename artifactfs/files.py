@@ -12,7 +12,7 @@ from typing import Any
 
 from artifactfs.backends.base import WHOLE_LIMIT, Backend, Got, Upload
 from artifactfs.drivers import call, drop, perform
-from artifactfs.errors import IntegrityError, VersionNotFound
+from artifactfs.errors import BackendUnavailable, IntegrityError, VersionNotFound
 from artifactfs.layout import ArtifactId
 from artifactfs.mime import HEAD_BYTES
 from artifactfs.protocol.ops import Begin, Pull, Rewind, Steps
@@ -29,6 +29,7 @@ async def read_range(backend: Backend, artifact: ArtifactId, record: Blob, start
     Raises:
         VersionNotFound: it was deleted since.
         IntegrityError: its payload has another size now.
+        BackendUnavailable: the answer was cut off.
     """
     got: Got | None = await backend.get(artifact.payload(record.version), start, end)
     if got is None:
@@ -42,6 +43,12 @@ async def read_range(backend: Backend, artifact: ArtifactId, record: Blob, start
         raise IntegrityError(
             f"the payload of version {record.version} of {artifact.label!r} does not match its record: it has {got.size} "
             "bytes; it was altered or cut off after it was saved",
+            store=backend.url,
+            artifact=artifact.label,
+        )
+    if len(got.data) < (got.size if end is None else min(end, got.size)) - start:
+        raise BackendUnavailable(
+            f"the store gave only {len(got.data)} bytes of those from {start} on of {artifact.label!r}; try again",
             store=backend.url,
             artifact=artifact.label,
         )
@@ -125,7 +132,7 @@ class ArtifactReader(io.BufferedReader):
 
         self._raw = _Raw(payload_size(record), fetch)
         super().__init__(self._raw, LEAST)
-        # The buffer's own lock guards the raw file. This one: that a long read ends where its own `end` is.
+        # The buffer's own lock guards the raw file; this one its `end`.
         self._turn = threading.RLock()
         self.record = record
 
@@ -135,18 +142,23 @@ class ArtifactReader(io.BufferedReader):
         return self.record.filename
 
     def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and 0 <= size < LEAST:
+            self._raw.asked = size
+            return _read(self, size)
         with self._turn:
-            if size is not None and 0 <= size < LEAST:
-                self._raw.asked = size
-                return _read(self, size)
-            self._raw.end = self._raw.ahead.size if size is None or size < 0 else self.tell() + size
-            return _read(self)  # all up to there, without a copy
+            # A long read is "all", up to its end: so it comes without a copy.
+            if size is None or size < 0:
+                self._raw.end = self._raw.ahead.size
+                return _read(self)
+            self._raw.end = self.tell() + size
+            data = _read(self)
+            # Less at the end of the file; or where another thread made a short read meanwhile.
+            return data if len(data) == size else data + _read(self, size - len(data))
 
     def readinto(self, buffer: Any, /) -> int:
-        with self._turn:
-            size = memoryview(buffer).nbytes
-            self._raw.asked = size if size <= LEAST else 0  # the buffer passes a longer one on
-            return super().readinto(buffer)
+        size = memoryview(buffer).nbytes
+        self._raw.asked = size if size <= LEAST else 0  # the buffer passes a longer one on
+        return super().readinto(buffer)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
         with self._turn:
