@@ -136,7 +136,8 @@ def newest(
             lister = look_all
             view = yield from lister(artifact)
             continue
-        if not doubtful:
+        # Pages of a whole listing may be torn: a version that came behind the first, and an older one onto the second.
+        if not doubtful and lister is look:
             return found, view
         again = yield from lister(artifact)
         if again.same_keys(view):

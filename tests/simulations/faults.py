@@ -156,7 +156,7 @@ FAULTS = (
     ),
     Fault(
         "older answer without a second listing",
-        ((newest, "        if not doubtful:\n", "        if True:\n"),),
+        ((newest, "        if not doubtful and lister is look:\n", "        if True:\n"),),
         "two",
         (newest_reader, partial(deleter, 1), partial(saver, "A")),
     ),
