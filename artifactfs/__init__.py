@@ -2,6 +2,8 @@
 
 Public names are loaded when they are first used (PEP 562), so that ``import artifactfs`` costs next to nothing. Type
 checkers and editors read ``__init__.pyi`` beside this file.
+
+PYTEST_DONT_REWRITE: this package has a pytest plugin, and is often imported before pytest, which would warn of that.
 """
 
 from __future__ import annotations

@@ -89,13 +89,6 @@ class AsyncArtifactStore:
         self._ops = StoreOperations(core)
 
     @classmethod
-    def of(cls, store: ArtifactStore) -> AsyncArtifactStore:
-        """*store* with awaited methods: the same connections, and the same memory of what was seen."""
-        other = cls.__new__(cls)
-        other._adopt(store._core, store._made_of[1])
-        return other
-
-    @classmethod
     def from_config(cls, path: str | os.PathLike[str] | None = None) -> AsyncArtifactStore:
         """As `ArtifactStore.from_config`."""
         from artifactfs.config import load
@@ -142,6 +135,13 @@ class AsyncArtifactStore:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return reopen, (type(self), *self._made_of)
+
+
+def awaited_store(store: ArtifactStore) -> AsyncArtifactStore:
+    """*store* with awaited methods: the same connections, and the same memory of what was seen."""
+    other = AsyncArtifactStore.__new__(AsyncArtifactStore)
+    other._adopt(store._core, store._made_of[1])
+    return other
 
 
 class AsyncScope:

@@ -156,6 +156,7 @@ class ArtifactReader(io.BufferedReader):
             return data if len(data) == size else data + _read(self, size - len(data))
 
     def readinto(self, buffer: Any, /) -> int:
+        """Fill *buffer*, less only at the end; returns how many bytes that were."""
         size = memoryview(buffer).nbytes
         self._raw.asked = size if size <= LEAST else 0  # the buffer passes a longer one on
         return super().readinto(buffer)

@@ -306,9 +306,7 @@ class ScopeOperations:
         assert isinstance(found.record, (Blob, Pointer))
         return found.record
 
-    def stat_known(
-        self, name: str, version: Version, known: Callable[[int], Blob | None]
-    ) -> Steps[Blob | Pointer]:
+    def stat_known(self, name: str, version: Version, known: Callable[[int], Blob | None]) -> Steps[Blob | Pointer]:
         """As `stat`, where *known* gives the record of a version by its number, if the caller has it.
 
         A known version that is asked for by number costs nothing, and is not found missing if it was deleted; the newest
@@ -458,9 +456,7 @@ class ScopeOperations:
         number = version if version >= 0 else (yield from self._from_the_end(artifact, version))
         yield from delete_version(env, artifact, number)
 
-    def _find(
-        self, artifact: ArtifactId, version: Version, *, whole: bool, view: View | None = None
-    ) -> Steps[Found]:
+    def _find(self, artifact: ArtifactId, version: Version, *, whole: bool, view: View | None = None) -> Steps[Found]:
         limit = self.core.max_bytes
         if version is None or version == "latest":
             found, _ = yield from newest(artifact, whole=whole, limit=limit, strict=True, view=view)

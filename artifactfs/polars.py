@@ -107,28 +107,31 @@ class _Parquet(_Whole):
         self._there: set[tuple[int, int]] = set()
 
     def begin(self) -> None:
-        import pyarrow.parquet as pq
+        from pyarrow import ArrowException
+        from pyarrow.parquet import read_metadata
 
         with self._lock:
-            if self._metadata is not None:
+            if self.local.exists():
                 return
-            self.local.parent.mkdir(parents=True, exist_ok=True)
             tail = self.fs.cat_file(self.path, max(0, self.size - _TAIL), self.size)
             footer = 8 + (struct.unpack("<I", tail[-8:-4])[0] if len(tail) >= 8 else 0)
             if len(tail) < footer <= self.size:
                 tail = self.fs.cat_file(self.path, self.size - footer, self.size)
+            self.local.parent.mkdir(parents=True, exist_ok=True)
             with self.local.open("wb") as file:
                 file.truncate(self.size)
                 file.seek(self.size - len(tail))
                 file.write(tail)
-            if tail[-4:] == b"PAR1":
-                self._metadata = pq.read_metadata(self.local)
+            try:
+                self._metadata = read_metadata(self.local)
+            except ArrowException:  # no parquet, as polars will say, or with a type that only polars knows: Int128
+                self.fs.get_file(self.path, str(self.local))
 
     def fetch(
         self, columns: set[str] | None, schema: Mapping[str, Any], predicate: pl.Expr | None, rows: int | None
     ) -> bool:
         self.begin()
-        if self._metadata is None:  # no parquet file, as polars will say
+        if self._metadata is None:
             return False
         groups = [self._metadata.row_group(number) for number in range(self._metadata.num_row_groups)]
         if predicate is not None:

@@ -93,6 +93,8 @@ def test_both_stores_and_both_scopes_have_the_same_methods_with_the_same_argumen
         ("ArtifactError", Exception),
         ("InvalidName", ValueError),
         ("InvalidRef", ValueError),
+        ("ImmutableVersion", PermissionError),
+        ("ImmutableVersion", ValueError),
         ("InvalidConfig", ValueError),
         ("InvalidMetadata", ValueError),
         ("PayloadTooLarge", ValueError),

@@ -80,12 +80,17 @@ class ArtifactFileSystem(Looking, Writing):
         size: int | None = None,
         mime_type: str | None = None,
         metadata: Mapping[str, Any] | None = None,
+        **kwargs: Any,
     ) -> ArtifactReader | ArtifactWriter:
-        if mode == "rb":
+        if mode == "rb":  # options of other filesystems' readers, which some tools always give, mean nothing here
             artifact, record = self._run(self._version(path))
             return ArtifactReader(self, self._ref(path), artifact, record, block_size, cache_type, cache_options)
         if mode not in {"wb", "xb", "ab"}:
             refuse_mode(mode)
+        if kwargs:
+            raise TypeError(
+                f"open has no option {next(iter(kwargs))!r} for writing; mime_type and metadata may be given"
+            )
         ref, name = self._target(path)
         scope = self._scope(ref)
         start = 0

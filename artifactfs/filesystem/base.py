@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast
 from fsspec.asyn import AsyncFileSystem, get_loop, sync
 from fsspec.utils import stringify_path
 
-from artifactfs.async_store import AsyncArtifactStore, AsyncScope
+from artifactfs.async_store import AsyncArtifactStore, AsyncScope, awaited_store
 from artifactfs.drivers import arun, run
 from artifactfs.errors import ImmutableVersion, InvalidConfig
 from artifactfs.filesystem.tree import Recent, is_a_folder, resolve
@@ -115,11 +115,12 @@ class Base(AsyncFileSystem):  # type: ignore[misc]
                 "no store is named for artifact://: chain the URL over one (artifact://…::s3://bucket/prefix), give "
                 "storage_options={'root': …}, or set ARTIFACTFS_URL"
             )
+        url = _absolute(url)
         found = self._stores.get(url)
         if found is not None:
             return found
         store = ArtifactStore(url, **self._options)
-        return self._stores.setdefault(url, (store, AsyncArtifactStore.of(store), Recent()))
+        return self._stores.setdefault(url, (store, awaited_store(store), Recent()))
 
     @property
     def _core(self) -> Core:
@@ -165,6 +166,8 @@ class Base(AsyncFileSystem):  # type: ignore[misc]
         if isinstance(path, list):
             return [cls._strip_protocol(one) for one in path]
         path = stringify_path(path)
+        if not isinstance(path, str):
+            raise TypeError(f"a path is text or a path object, not {type(path).__name__}")
         return path.removeprefix(SCHEME).removeprefix("artifact::").strip("/")
 
     def _ref(self, path: Any) -> Ref:
@@ -177,7 +180,7 @@ class Base(AsyncFileSystem):  # type: ignore[misc]
             IsADirectoryError: it can only be a folder's.
         """
         ref = self._ref(path)
-        if ref.name is None or stringify_path(path).endswith("/"):
+        if ref.name is None or _of_folder(path):
             raise is_a_folder(ref)
         return ref, ref.name
 
@@ -196,8 +199,22 @@ class Base(AsyncFileSystem):  # type: ignore[misc]
         Raises:
             FileNotFoundError, IsADirectoryError: nothing or a folder is there.
         """
-        ref, _ = self._file(path)
-        return (yield from resolve(self._core, self._recent, ref))
+        ref = self._ref(path)
+        found = yield from resolve(self._core, self._recent, ref)
+        if _of_folder(path):
+            raise is_a_folder(ref)
+        return found
+
+
+def _of_folder(path: Any) -> bool:
+    """Whether *path* is written as a folder's, with a slash at its end."""
+    return bool(stringify_path(path).endswith("/"))
+
+
+def _absolute(url: str) -> str:
+    """*url*; a path on the local disk as it stands from the current folder."""
+    path = url.removeprefix("file://")
+    return url if "://" in path or path.startswith("/") else os.path.abspath(os.path.expanduser(path))
 
 
 def _chained(protocol: str, path: str, options: Mapping[str, Any]) -> str:

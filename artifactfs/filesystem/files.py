@@ -73,6 +73,8 @@ class ArtifactReader(files.ArtifactReader):
         self.size: int = self.details["size"]
         self.blocksize = blocksize or BLOCK
         self._fetch_range = self._raw.fetch
+        if cache_type not in caches:
+            raise ValueError(f"cache_type is {cache_type!r}; fsspec has {', '.join(sorted(map(str, caches)))}")
         self.cache: Any = caches[cache_type](self.blocksize, self._fetch_range, self.size, **(cache_options or {}))
         self._raw.fetch = lambda start, end: self.cache._fetch(start, end)
         self._again = (replace(ref, selector=record.version).path, blocksize, cache_type, cache_options)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from artifactfs.refs import Ref, spell
+from artifactfs.refs import SCHEME, Ref, spell
 
 _SCOPE = 3
 """Components of a path before the name: app, user, session."""
@@ -23,7 +23,8 @@ def spelled_as(local: str | os.PathLike[str], path: str) -> str:
     """
     pieces = path.split("/")
     own = Path(local).parts
-    for place in range(1, min(len(own), len(pieces) - _SCOPE) + 1):
+    scope = _SCOPE + path.startswith(SCHEME) * 2
+    for place in range(1, min(len(own), len(pieces) - scope) + 1):
         if own[-place] != pieces[-place]:
             break
         pieces[-place] = spell(own[-place])

@@ -23,6 +23,7 @@ from artifactfs.filesystem.tree import (
     look,
     may_be_folder,
     nothing,
+    of_a_file,
     resolve,
     scope_of,
 )
@@ -96,7 +97,8 @@ class Looking(Base):
             BackendError: it has none (memory, local folders).
         """
         ref, name = self._file(path)
-        return (yield from scope_of(self._core, ref).sign(name, ref.version, expiration))
+        sign = scope_of(self._core, ref).sign(name, ref.version, expiration)
+        return (yield from of_a_file(self._core, ref, sign))
 
     @operation
     def ls(self, path: Any, detail: bool = True, *, sizes: bool = True, **kwargs: Any) -> Steps[list[Any]]:

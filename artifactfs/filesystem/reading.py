@@ -19,7 +19,7 @@ from artifactfs.async_files import AsyncArtifactReader
 from artifactfs.errors import IntegrityError
 from artifactfs.filesystem.base import Base, operation
 from artifactfs.filesystem.local_names import local_as
-from artifactfs.filesystem.tree import folder_instead, is_a_folder, piece, scope_of
+from artifactfs.filesystem.tree import of_a_file, piece, refuse_part, scope_of
 from artifactfs.layout import ArtifactId
 from artifactfs.protocol.ops import Steps, together
 from artifactfs.records import Blob
@@ -37,12 +37,9 @@ class Reading(Base):
         """The bytes of an artifact, checked against its digest; or a slice of them, as ``data[start:end]``."""
         if start is None and end is None:
             ref, name = self._file(path)
-            try:
-                return (yield from scope_of(self._core, ref).load(name, ref.version)).data
-            except FileNotFoundError:
-                if (yield from folder_instead(self._core, ref)):
-                    raise is_a_folder(ref) from None
-                raise
+            refuse_part(ref)
+            load = scope_of(self._core, ref).load(name, ref.version)
+            return (yield from of_a_file(self._core, ref, load)).data
         artifact, record = yield from self._version(path)
         return (yield from _slice(artifact, record, start, end))
 

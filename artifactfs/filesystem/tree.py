@@ -267,6 +267,20 @@ class Recent:
         return record if record is not None and time.monotonic() - seen < FRESH else None
 
 
+def of_a_file(core: Core, ref: Ref, steps: Steps[T]) -> Steps[T]:
+    """The result of *steps*, which look for an artifact.
+
+    Raises:
+        IsADirectoryError: a folder is there instead.
+    """
+    try:
+        return (yield from steps)
+    except FileNotFoundError:
+        if (yield from folder_instead(core, ref)):
+            raise is_a_folder(ref) from None
+        raise
+
+
 def resolve(core: Core, recent: Recent, ref: Ref) -> Steps[tuple[ArtifactId, Blob]]:
     """The version that *ref* means, found now, or a short while ago where it is pinned by its number.
 
@@ -274,16 +288,13 @@ def resolve(core: Core, recent: Recent, ref: Ref) -> Steps[tuple[ArtifactId, Blo
         IsADirectoryError: a folder is there.
     """
     if ref.name is None:
+        yield from look(core, ref)
         raise is_a_folder(ref)
     refuse_part(ref)
     scope = scope_of(core, ref)
     artifact = scope.artifact(ref.name)
-    try:
-        record = yield from scope.stat_known(ref.name, ref.version, lambda number: recent.find(artifact, number))
-    except FileNotFoundError:
-        if (yield from folder_instead(core, ref)):
-            raise is_a_folder(ref) from None
-        raise
+    known = scope.stat_known(ref.name, ref.version, lambda number: recent.find(artifact, number))
+    record = yield from of_a_file(core, ref, known)
     recent.note(artifact, record)
     return artifact, blob(record, artifact)
 

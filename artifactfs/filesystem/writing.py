@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 from glob import has_magic
@@ -28,21 +28,21 @@ AT_ONCE = 16
 class Writing(Reading):
     """The part of the filesystem that changes something. No version is ever changed, and none is lost."""
 
-    def pipe_file(self, path: Any, value: Any, mode: str = "overwrite", **kwargs: Any) -> None:
+    def pipe_file(self, path: Any, value: Any, mode: str = "overwrite", **of_record: Any) -> None:
         """Save *value* as the next version; with ``mode="create"`` only where the artifact does not exist.
 
         ``mime_type`` and ``metadata`` may be given.
         """
         if self._intrans:
-            self._blocking(self._pipe_file, path, value, mode, **kwargs)
+            self._blocking(self._pipe_file, path, value, mode, **of_record)
             return
         ref, name = self._target(path)
-        self._scope(ref).save(name, value, expect=_expected(mode), **_of_record(kwargs))
+        self._scope(ref).save(name, value, expect=_expected(mode), **_checked(of_record))
 
-    async def _pipe_file(self, path: Any, value: Any, mode: str = "overwrite", **kwargs: Any) -> None:
+    async def _pipe_file(self, path: Any, value: Any, mode: str = "overwrite", **of_record: Any) -> None:
         ref, name = self._target(path)
         save: Callable[[Any], Awaitable[Any]] = partial(
-            self._ascope(ref).save, name, expect=_expected(mode), **_of_record(kwargs)
+            self._ascope(ref).save, name, expect=_expected(mode), **_checked(of_record)
         )
         if self._intrans:
             self._later(partial(save, bytes(value) if isinstance(value, (bytearray, memoryview)) else value))
@@ -50,7 +50,7 @@ class Writing(Reading):
             await save(value)
 
     async def _put_file(
-        self, lpath: Any, rpath: Any, callback: Any = DEFAULT_CALLBACK, mode: str = "overwrite", **kwargs: Any
+        self, lpath: Any, rpath: Any, callback: Any = DEFAULT_CALLBACK, mode: str = "overwrite", **of_record: Any
     ) -> None:
         """Save a local file as the next version; a local folder has nothing to save.
 
@@ -59,8 +59,8 @@ class Writing(Reading):
         local = Path(stringify_path(lpath))
         if local.is_dir():
             return
-        ref, name = self._target(spelled_as(local, self._strip_protocol(rpath)) if isinstance(rpath, str) else rpath)
-        scope, settings = self._ascope(ref), {"expect": _expected(mode), **_of_record(kwargs)}
+        ref, name = self._target(spelled_as(local, stringify_path(rpath)))
+        scope, settings = self._ascope(ref), {"expect": _expected(mode), **_checked(of_record)}
         callback.set_size(local.stat().st_size)
         if self._intrans:
             writer = await scope.open(name, "wb", **settings)
@@ -151,11 +151,13 @@ class Writing(Reading):
         self, path1: Any, path2: Any, recursive: bool = False, maxdepth: int | None = None, **kwargs: Any
     ) -> None:
         if isinstance(path1, str) and isinstance(path2, str) and not has_magic(path1):
-            source, goal = (replace(self._ref(path), selector=None, view=False) for path in (path1, path2))
-            if source.name is not None:
+            if self._ref(path1).name is not None:
                 self._target(path1)
-            if source == goal:
-                return
+            if self._ref(path2).name is not None and not path2.endswith("/"):
+                self._target(path2)
+                source, goal = (replace(self._ref(path), selector=None, view=False) for path in (path1, path2))
+                if source == goal:
+                    return
         # What comes to lie there while the copies are made is no part of the move.
         expanded = await self._expand_path(path1)
         files = [await self._all_of(one, maxdepth) if recursive else [one] for one in expanded]
@@ -173,6 +175,8 @@ def _expected(mode: str) -> Literal["absent"] | None:
     return "absent" if mode == "create" else None
 
 
-def _of_record(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of a call's options that a record keeps; others are fsspec's."""
-    return {key: options[key] for key in ("mime_type", "metadata") if key in options}
+def _checked(of_record: dict[str, Any]) -> dict[str, Any]:
+    """What a caller wants a record to hold."""
+    for option in of_record.keys() - {"mime_type", "metadata"}:
+        raise TypeError(f"a save has no option {option!r}; mime_type and metadata may be given")
+    return of_record
