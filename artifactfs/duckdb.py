@@ -16,7 +16,7 @@ from fsspec.spec import AbstractFileSystem
 
 from artifactfs.errors import Conflict
 from artifactfs.filesystem import ArtifactFileSystem
-from artifactfs.filesystem.files import ArtifactWriter
+from artifactfs.filesystem.writer import ArtifactWriter
 from artifactfs.pins import pinned
 from artifactfs.refs import SCHEME
 
@@ -59,7 +59,7 @@ class _PinningFileSystem(AbstractFileSystem):  # type: ignore[misc]
     """What duckdb asks of a filesystem: artifacts by the numbers of their versions, and new ones once they are whole.
 
     duckdb closes what it wrote in the same way whether its query failed or not. But where the target is there already
-    it writes to ``tmp_<name>`` and moves that at the end, or removes it after a failure. So every target is said to be
+    it writes to ``tmp_<name>``, and moves that if it did not fail. So every target is said to be
     there, and what duckdb takes for that other file is the target's own next version, published when it is "moved".
     """
 
@@ -109,7 +109,7 @@ class _PinningFileSystem(AbstractFileSystem):  # type: ignore[misc]
     # writing
 
     def isfile(self, path: str) -> bool:
-        """Whether duckdb is to write beside a target and then move, and whether it is to clean up after a failure.
+        """Whether duckdb is to write beside a target and then move.
 
         A name without an extension may be that of a folder for the parts of a table, so there the truth is told.
         """
@@ -126,14 +126,21 @@ class _PinningFileSystem(AbstractFileSystem):  # type: ignore[misc]
                 )
             return self._fs.open(path, mode, *args, **kwargs)
         with self._lock:
-            if path in self._drafts:
-                raise Conflict(f"another COPY of this database writes to {folder}/{target}; wait for its end")
+            left = self._drafts.get(path)
+            if left is not None and not left.closed:
+                raise _at_once(target)
             draft: ArtifactWriter = self._fs.open(f"{folder}/{target}", mode, autocommit=False)
             self._drafts[path] = draft
+        if left is not None:  # of a query that failed
+            left.discard()
         return draft
 
     def mv(self, path1: str, path2: str, **kwargs: Any) -> None:
-        draft = self._drafts.pop(_path(path1), None)
+        with self._lock:
+            draft = self._drafts.pop(_path(path1), None)
+            if draft is not None and not draft.closed:
+                self._drafts[_path(path1)] = draft
+                raise _at_once(path2)
         if draft is None:
             self._fs.mv(path1, path2)
         else:
@@ -145,6 +152,10 @@ class _PinningFileSystem(AbstractFileSystem):  # type: ignore[misc]
             self._fs.rm(path, recursive, maxdepth)
         else:
             draft.discard()
+
+
+def _at_once(target: str) -> Conflict:
+    return Conflict(f"another COPY of this database writes to {target} at the same time; let one follow the other")
 
 
 def _path(url: str) -> str:
