@@ -14,6 +14,7 @@ from artifactfs.drivers import acall, aperform, drop
 from artifactfs.files import BUFFER, Discarded, read_range
 from artifactfs.layout import ArtifactId
 from artifactfs.mime import HEAD_BYTES
+from artifactfs.passing import Passing
 from artifactfs.protocol.ops import Begin, Pull, Rewind, Steps
 from artifactfs.read_ahead import ReadAhead
 from artifactfs.records import Blob, payload_size
@@ -77,7 +78,8 @@ class AsyncArtifactReader:
 class AsyncArtifactWriter:
     """A binary file that becomes a version when it is closed, and nothing at all when it is discarded or forgotten.
 
-    In an ``async with`` block an exception discards.
+    In an ``async with`` block an exception discards; so does a `close` while one is being handled that was not when the
+    writer was made.
 
     Attributes:
         record: the version's record, once closed.
@@ -95,6 +97,7 @@ class AsyncArtifactWriter:
         self._size = 0
         self._steps: Steps[Blob] | None = None
         self._answered: tuple[Any, ...] = ()
+        self._passing = Passing()
         self._live = True
         self.record: Blob | None = None
 
@@ -125,7 +128,10 @@ class AsyncArtifactWriter:
         return data
 
     async def close(self) -> None:
-        """Publish. Where a write failed before, there is nothing to publish."""
+        """Publish, unless an exception is on its way or a write has failed; then discard."""
+        if self._passing.now():
+            await self.discard()
+        self._passing.forget()
         if not self._live:
             return
         if self._steps is not None:

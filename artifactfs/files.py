@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import sys
 import threading
 import warnings
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from artifactfs.drivers import call, drop, perform
 from artifactfs.errors import BackendUnavailable, IntegrityError, VersionNotFound
 from artifactfs.layout import ArtifactId
 from artifactfs.mime import HEAD_BYTES
+from artifactfs.passing import Passing
 from artifactfs.protocol.ops import Begin, Pull, Rewind, Steps
 from artifactfs.read_ahead import LEAST, ReadAhead
 from artifactfs.records import Blob, fits_size, payload_size
@@ -237,7 +237,7 @@ class ArtifactWriter(io.BufferedIOBase):
         self._held = bytearray()
         self._size = 0
         self._pushed: _Pushed | None = None
-        self._handled = sys.exception()
+        self._passing = Passing()
         self._live, self._collected = True, False
         self.record: Blob | None = None
 
@@ -287,9 +287,9 @@ class ArtifactWriter(io.BufferedIOBase):
 
     def close(self) -> None:
         """Publish, unless an exception is on its way; then discard."""
-        handled = sys.exception()
-        if handled is not None and handled is not self._handled:
+        if self._passing.now():
             self.discard()
+        self._passing.forget()
         if self._live:
             self._live = False
             if self._pushed is not None:

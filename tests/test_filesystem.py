@@ -19,9 +19,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import artifactfs.filesystem.files as files
 from artifactfs.errors import Conflict, InvalidConfig, InvalidName, InvalidRef
-from artifactfs.filesystem import ArtifactFileSystem
+from artifactfs.filesystem import ArtifactFileSystem, sinks, writer
 from artifactfs.refs import Ref
 from artifactfs.store import ArtifactStore
 from artifactfs.testing.counting import Counting
@@ -163,7 +162,7 @@ def test_appending_makes_old_and_new_bytes_the_next_version(fs: ArtifactFileSyst
 
 
 def test_long_appends_arrive_whole(fs: ArtifactFileSystem, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "APPEND_IN_MEMORY", 10)
+    monkeypatch.setattr(sinks, "IN_MEMORY", 10)
     for turn in (b"a", b"b"):
         with fs.open(f"{S}/log", "ab") as file:
             for _ in range(5):
@@ -221,8 +220,8 @@ def test_an_appender_gives_up_in_the_end(fs: ArtifactFileSystem, monkeypatch: py
     def never(*_: object, **__: object) -> None:
         raise Conflict("somebody else, always")
 
-    monkeypatch.setattr(files, "APPEND_PATIENCE", 0.0)
-    monkeypatch.setattr(files.Append, "_follow", never)
+    monkeypatch.setattr(sinks, "APPEND_PATIENCE", 0.0)
+    monkeypatch.setattr(sinks.Append, "_follow", never)
     file = fs.open(f"{S}/log", "ab")
     with pytest.raises(Conflict, match="always"):
         file.close()
@@ -386,7 +385,7 @@ def test_a_writer_that_published_in_its_finalizer_would_be_caught(
     fs: ArtifactFileSystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The control: what io's own finalizer does, which is to close."""
-    monkeypatch.setattr(files.ArtifactWriter, "__del__", files.ArtifactWriter.close)
+    monkeypatch.setattr(writer.ArtifactWriter, "__del__", writer.ArtifactWriter.close)
     fs.open(f"{S}/x", "wb").write(b"part")
     gc.collect()
     assert fs.exists(f"{S}/x")

@@ -6,17 +6,19 @@ come from the store each time. `rm` takes an artifact out of view and keeps its 
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from fsspec.compression import compr
 from fsspec.core import get_compression
 
 from artifactfs.async_files import AsyncArtifactReader, AsyncArtifactWriter
 from artifactfs.errors import ArtifactNotFound, Conflict
-from artifactfs.filesystem.files import Append, ArtifactReader, ArtifactWriter, Compressed, Sink, refuse_mode
 from artifactfs.filesystem.looking import Looking
+from artifactfs.filesystem.reader import ArtifactReader
+from artifactfs.filesystem.sinks import Append, Sink, Whole
+from artifactfs.filesystem.tree import scope_of
+from artifactfs.filesystem.writer import ArtifactWriter, Compressed, Text, refuse_mode
 from artifactfs.filesystem.writing import Writing
 
 
@@ -61,12 +63,14 @@ class ArtifactFileSystem(Looking, Writing):
         ref, name = self._file(path)
         if compression is not None:
             compression = get_compression(name, compression)
-        if compression is None or "r" in mode:
+        if "r" in mode:
             return super().open(ref.path, mode, block_size, cache_options, compression, **kwargs)
-        texts = {key: kwargs.pop(key) for key in ("encoding", "errors", "newline") if key in kwargs}
-        target = super().open(ref.path, mode[0] + "b", **kwargs)
-        file = Compressed(compr[compression](target, mode=mode[0]), target)
-        return file if "b" in mode else io.TextIOWrapper(file, **texts)
+        texts = (
+            {} if "b" in mode else {key: kwargs.pop(key) for key in ("encoding", "errors", "newline") if key in kwargs}
+        )
+        target = super().open(ref.path, mode if "b" in mode else mode.replace("t", "") + "b", **kwargs)
+        file: Any = target if compression is None else Compressed(compr[compression](target, mode=mode[0]), target)
+        return file if "b" in mode else Text(file, **texts)
 
     def _open(
         self,
@@ -102,13 +106,15 @@ class ArtifactFileSystem(Looking, Writing):
             else:
                 if mode == "xb":
                     raise Conflict(f"{ref} exists already; mode 'wb' makes its next version")
+        expect: Literal["absent"] | None = "absent" if mode == "xb" else None
         sink: Sink
         if mode == "ab":
             sink = Append(scope, name, mime_type, metadata)
+        elif autocommit:
+            sink = scope.open(name, "wb", mime_type=mime_type, metadata=metadata, expect=expect)
         else:
-            sink = scope.open(
-                name, "wb", mime_type=mime_type, metadata=metadata, expect="absent" if mode == "xb" else None
-            )
+            self._run(scope_of(self._core, ref).prepare(name, mime_type, metadata, expect))
+            sink = Whole(scope, name, mime_type, metadata, expect)
         return ArtifactWriter(self, ref.path, mode, sink, autocommit=autocommit, start=start)
 
     async def open_async(self, path: Any, mode: str = "rb", **kwargs: Any) -> AsyncArtifactReader | AsyncArtifactWriter:
@@ -116,6 +122,8 @@ class ArtifactFileSystem(Looking, Writing):
         if mode == "rb":
             return await self._reader(path)
         if mode != "wb":
-            refuse_mode(mode)
+            raise ValueError(f"mode {mode!r} is not one of rb and wb; open has ab and xb, too")
+        if self._intrans:
+            raise ValueError("open_async writes at once, and a transaction is under way: use open in it")
         ref, name = self._target(path)
         return await self._ascope(ref).open(name, "wb", **kwargs)

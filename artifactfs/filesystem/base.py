@@ -10,6 +10,7 @@ from functools import wraps
 from typing import Any, TypeVar, cast
 
 from fsspec.asyn import AsyncFileSystem, get_loop, sync
+from fsspec.transaction import Transaction
 from fsspec.utils import stringify_path
 
 from artifactfs.async_store import AsyncArtifactStore, AsyncScope, awaited_store
@@ -62,10 +63,30 @@ class Later:
         self.commit, self.discard = commit, discard
 
 
+class Held(Transaction):  # type: ignore[misc]
+    """What is done to artifacts in a ``with`` block, held back until its end. One at a time for each filesystem."""
+
+    def start(self) -> None:
+        if self.fs._intrans:
+            raise ValueError("a transaction of this filesystem is under way; end it before another begins")
+        super().start()
+
+    def complete(self, commit: bool = True) -> None:
+        """Do all of it in its order, or none. Where one fails, what is left is dropped, and the transaction over."""
+        fs = self.fs
+        try:
+            super().complete(commit)
+        finally:
+            fs._intrans, fs._transaction = False, None
+            for left in self.files:
+                left.discard()
+
+
 class Base(AsyncFileSystem):  # type: ignore[misc]
     """A store below, named by a chained URL, by *root*, or by the environment; and the paths of its artifacts."""
 
     protocol = "artifact"
+    transaction_type = Held
     _pid: int
 
     def __init__(

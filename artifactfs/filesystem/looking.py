@@ -124,14 +124,23 @@ class Looking(Base):
         nodes.sort(key=lambda node: node.ref is not None)
         return [_told(node) for node in nodes]
 
-    def walk(self, path: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
-        """As fsspec's; without ``detail=True`` no record is read."""
+    def walk(
+        self, path: Any, maxdepth: int | None = None, topdown: bool = True, on_error: Any = "omit", **kwargs: Any
+    ) -> Iterator[Any]:
+        """As fsspec's; without ``detail=True`` no record is read. A folder that is gone is left out, not one that cannot
+        be listed.
+        """
         kwargs.setdefault("sizes", kwargs.get("detail", False))
-        return AbstractFileSystem.walk(self, path, *args, **kwargs)  # type: ignore[no-any-return]
+        return AbstractFileSystem.walk(  # type: ignore[no-any-return]
+            self, path, maxdepth, topdown, _omit_missing if on_error == "omit" else on_error, **kwargs
+        )
 
-    async def _walk(self, path: Any, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+    async def _walk(
+        self, path: Any, maxdepth: int | None = None, topdown: bool = True, on_error: Any = "omit", **kwargs: Any
+    ) -> AsyncIterator[Any]:
         kwargs.setdefault("sizes", kwargs.get("detail", False))
-        async for level in super()._walk(path, *args, **kwargs):
+        on_error = _omit_missing if on_error == "omit" else on_error
+        async for level in super()._walk(path, maxdepth, topdown, on_error, **kwargs):
             yield level
 
     @operation
@@ -189,6 +198,11 @@ class Looking(Base):
         infos = await self._find(path, maxdepth, detail=True, **kwargs)
         sizes = {path: info["size"] for path, info in infos.items()}
         return sum(sizes.values()) if total else sizes
+
+
+def _omit_missing(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def _told(node: Node) -> dict[str, Any]:

@@ -111,7 +111,11 @@ class Reading(Base):
         if isfilelike(lpath):
             await _copy(reader, lpath, callback)
             return
-        goal = Path(lpath)
+        goal = Path(lpath).resolve()  # through a link, as any write goes
+        if goal.exists() and not goal.is_file() and not goal.is_dir():  # a device or a pipe stays one
+            with goal.open("wb") as file:
+                await _copy(reader, file, callback)
+            return
         if goal.is_dir():
             raise IsADirectoryError(errno.EISDIR, "a local folder is where the artifact was to be written", str(goal))
         goal.parent.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from glob import has_magic
@@ -17,6 +17,7 @@ from artifactfs.async_files import AsyncArtifactReader
 from artifactfs.filesystem.base import Later
 from artifactfs.filesystem.local_names import spelled_as
 from artifactfs.filesystem.reading import Reading, pieces
+from artifactfs.filesystem.sinks import Whole
 from artifactfs.filesystem.tree import folder_instead, is_a_folder, nothing
 from artifactfs.sources import PIECE
 from artifactfs.waiting import in_thread
@@ -28,29 +29,47 @@ AT_ONCE = 16
 class Writing(Reading):
     """The part of the filesystem that changes something. No version is ever changed, and none is lost."""
 
-    def pipe_file(self, path: Any, value: Any, mode: str = "overwrite", **of_record: Any) -> None:
-        """Save *value* as the next version; with ``mode="create"`` only where the artifact does not exist.
-
-        ``mime_type`` and ``metadata`` may be given.
-        """
+    def pipe_file(
+        self,
+        path: Any,
+        value: Any,
+        mode: str = "overwrite",
+        *,
+        mime_type: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Save *value* as the next version; with ``mode="create"`` only where the artifact does not exist."""
         if self._intrans:
-            self._blocking(self._pipe_file, path, value, mode, **of_record)
+            self._blocking(self._pipe_file, path, value, mode, mime_type=mime_type, metadata=metadata)
             return
         ref, name = self._target(path)
-        self._scope(ref).save(name, value, expect=_expected(mode), **_checked(of_record))
+        self._scope(ref).save(name, value, mime_type=mime_type, metadata=metadata, expect=_expected(mode))
 
-    async def _pipe_file(self, path: Any, value: Any, mode: str = "overwrite", **of_record: Any) -> None:
+    async def _pipe_file(
+        self,
+        path: Any,
+        value: Any,
+        mode: str = "overwrite",
+        *,
+        mime_type: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
         ref, name = self._target(path)
-        save: Callable[[Any], Awaitable[Any]] = partial(
-            self._ascope(ref).save, name, expect=_expected(mode), **_checked(of_record)
-        )
+        save = partial(self._ascope(ref).save, name, mime_type=mime_type, metadata=metadata, expect=_expected(mode))
         if self._intrans:
             self._later(partial(save, bytes(value) if isinstance(value, (bytearray, memoryview)) else value))
         else:
             await save(value)
 
     async def _put_file(
-        self, lpath: Any, rpath: Any, callback: Any = DEFAULT_CALLBACK, mode: str = "overwrite", **of_record: Any
+        self,
+        lpath: Any,
+        rpath: Any,
+        callback: Any = DEFAULT_CALLBACK,
+        mode: str = "overwrite",
+        *,
+        mime_type: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
     ) -> None:
         """Save a local file as the next version; a local folder has nothing to save.
 
@@ -60,18 +79,16 @@ class Writing(Reading):
         if local.is_dir():
             return
         ref, name = self._target(spelled_as(local, stringify_path(rpath)))
-        scope, settings = self._ascope(ref), {"expect": _expected(mode), **_checked(of_record)}
         callback.set_size(local.stat().st_size)
         if self._intrans:
-            writer = await scope.open(name, "wb", **settings)
-            with local.open("rb") as file:
-                while data := await in_thread(partial(file.read, PIECE)):
-                    await writer.write(data)
-            close, discard = partial(self._blocking, writer.close), partial(self._blocking, writer.discard)
-            self.transaction.files.append(Later(close, discard))
-            callback.absolute_update(writer.tell())
+            sink = Whole(self._scope(ref), name, mime_type, metadata, _expected(mode))
+            await in_thread(partial(_keep, local, sink))
+            self.transaction.files.append(Later(sink.close, sink.discard))
+            callback.absolute_update(local.stat().st_size)
         else:
-            saved = await scope.save(name, local, **settings)
+            saved = await self._ascope(ref).save(
+                name, local, mime_type=mime_type, metadata=metadata, expect=_expected(mode)
+            )
             callback.absolute_update(saved.size_bytes)
 
     async def _cp_file(self, path1: Any, path2: Any, **kwargs: Any) -> None:
@@ -93,10 +110,18 @@ class Writing(Reading):
 
     def touch(self, path: Any, truncate: bool = True, **kwargs: Any) -> None:
         """Make an empty version; without *truncate*, one with the newest one's bytes where the artifact exists."""
-        if not truncate and self.isfile(path):
-            self.cp_file(path, path)
+        self._target(path)
+        if self._intrans:
+            self._later(partial(self._touch, path, truncate))
         else:
-            self.pipe_file(path, b"", **kwargs)
+            self._blocking(self._touch, path, truncate)
+
+    async def _touch(self, path: Any, truncate: bool) -> None:
+        if not truncate and await self._isfile(path):
+            await self._save_again(await self._reader(path), path)
+        else:
+            ref, name = self._target(path)
+            await self._ascope(ref).save(name, b"")
 
     # taking away
 
@@ -175,8 +200,11 @@ def _expected(mode: str) -> Literal["absent"] | None:
     return "absent" if mode == "create" else None
 
 
-def _checked(of_record: dict[str, Any]) -> dict[str, Any]:
-    """What a caller wants a record to hold."""
-    for option in of_record.keys() - {"mime_type", "metadata"}:
-        raise TypeError(f"a save has no option {option!r}; mime_type and metadata may be given")
-    return of_record
+def _keep(local: Path, sink: Whole) -> None:
+    try:
+        with local.open("rb") as file:
+            while data := file.read(PIECE):
+                sink.write(data)
+    except BaseException:
+        sink.discard()
+        raise
