@@ -103,13 +103,23 @@ first = pd.DataFrame({"row": range(1000), "word": [table.WORDS[n % 10] for n in 
 second = first.assign(row=first["row"] + 5000)
 dd.from_pandas(first, npartitions=3).to_parquet(f"{folder}/t")
 assert dd.read_parquet(f"{folder}/t")["row"].sum().compute() == first["row"].sum()
+assert len(dd.read_parquet(f"{folder}/t")) == 1000
 dd.from_pandas(second, npartitions=2).to_parquet(f"{folder}/t", overwrite=True)
 assert dd.read_parquet(f"{folder}/t")["row"].sum().compute() == second["row"].sum()
 assert dd.read_parquet(f"{folder}/@latest/t")["row"].sum().compute() == second["row"].sum()
+fs = fsspec.filesystem("artifact")
+then = max(fs.modified(f"{folder}/t/part.{n}.parquet@0") for n in range(3)).replace(tzinfo=None).isoformat()
+assert_frame_equal(ordered(dd.read_parquet(f"{folder}/@{then}Z/t").compute()), first, check_dtype=False)
 old = [f"{folder}/t/part.{n}.parquet@0" for n in range(3)]
 assert_frame_equal(ordered(dd.read_parquet(old).compute()), first, check_dtype=False)
 
 dd.from_pandas(second, npartitions=2).to_parquet(f"{folder}/by", partition_on=["word"])
+try:
+    dd.read_parquet(f"{folder}/@0/by").compute()
+except ValueError as error:
+    assert "numbers of their own" in str(error)
+else:
+    raise AssertionError("a number over a folder was not refused")
 kiwi = dd.read_parquet(f"{folder}/by", filters=[("word", "==", "kiwi, green")])
 assert sorted(kiwi["row"].compute()) == list(range(5002, 6000, 10))
 assert set(dd.read_parquet(f"{folder}/by")["word"].compute()) == set(table.WORDS)

@@ -161,3 +161,48 @@ xr.testing.assert_allclose(mean, wanted["temperature"].mean("time"))
 """,
         **root.env,
     )
+
+
+def test_a_store_is_read_as_it_was_at_a_time_whatever_is_written_since(run_tool: Tool, root: Root) -> None:
+    run_tool(
+        START
+        + """
+def moment():
+    fs = fsspec.filesystem("artifact")
+    newest = max(info["mtime"] for info in fs.find("shop/alice/s1/weather.zarr", detail=True).values())
+    return newest.replace(tzinfo=None).isoformat() + "Z"
+
+first, other = weather.data_set(), weather.data_set(seed=1)
+first.to_zarr(url, mode="w")
+then = f"artifact://shop/alice/s1/@{moment()}/weather.zarr"
+weather.data_set("2026-01-05").drop_vars(["height", "station"]).to_zarr(url, append_dim="time")
+grown = xr.open_zarr(url).load()
+since = f"artifact://shop/alice/s1/@{moment()}/weather.zarr"
+other.to_zarr(url, mode="w")
+
+for consolidated in (True, False):
+    identical(xr.open_zarr(then, consolidated=consolidated).load(), first)
+    identical(xr.open_zarr(since, consolidated=consolidated).load(), grown)
+identical(xr.open_zarr("artifact://shop/alice/s1/@latest/weather.zarr").load(), other)
+names = sorted(zarr.open(then, mode="r", use_consolidated=False).array_keys())
+assert names == sorted(first.variables)
+assert "never changes" in raises(ValueError, other.to_zarr, then, mode="w")
+identical(xr.open_zarr(url).load(), other)
+""",
+        **root.env,
+    )
+
+
+def test_a_number_over_a_store_is_refused(run_tool: Tool, root: Root) -> None:
+    run_tool(
+        START
+        + """
+weather.data_set().to_zarr(url)
+for pinned in ("artifact://shop/alice/s1/@0/weather.zarr", "artifact://shop/alice/s1/@-1/weather.zarr/height"):
+    for open in (xr.open_zarr, zarr.open, zarr.open_group):
+        assert "numbers of their own" in raises(ValueError, open, pinned, **({} if open is xr.open_zarr else {"mode": "r"}))
+    raises(ValueError, weather.data_set().to_zarr, pinned, mode="w")
+raises(FileNotFoundError, xr.open_zarr, f"{url}@0", consolidated=False)
+""",
+        **root.env,
+    )
