@@ -6,7 +6,8 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from functools import wraps
+from functools import lru_cache, wraps
+from glob import has_magic
 from typing import Any, TypeVar, cast
 
 from fsspec.asyn import AsyncFileSystem, get_loop, sync
@@ -15,7 +16,7 @@ from fsspec.utils import stringify_path
 
 from artifactfs.async_store import AsyncArtifactStore, AsyncScope, awaited_store
 from artifactfs.drivers import arun, run
-from artifactfs.errors import ImmutableVersion, InvalidConfig
+from artifactfs.errors import ImmutableVersion, InvalidConfig, InvalidName, InvalidRef
 from artifactfs.filesystem.tree import Recent, is_a_folder, resolve
 from artifactfs.layout import ArtifactId
 from artifactfs.operations import Core
@@ -183,13 +184,16 @@ class Base(AsyncFileSystem):  # type: ignore[misc]
 
     @classmethod
     def _strip_protocol(cls, path: Any) -> Any:
-        """The path of a URL. Nothing is decoded: fsspec calls this any number of times on one path."""
+        """The path of a URL, spelled as listings spell it, so that what lies below it starts with it.
+
+        fsspec calls this any number of times on one path: what is spelled so stays so.
+        """
         if isinstance(path, list):
             return [cls._strip_protocol(one) for one in path]
         path = stringify_path(path)
         if not isinstance(path, str):
             raise TypeError(f"a path is text or a path object, not {type(path).__name__}")
-        return path.removeprefix(SCHEME).removeprefix("artifact::").strip("/")
+        return _spelled(path.removeprefix(SCHEME).removeprefix("artifact::").strip("/"))
 
     def _ref(self, path: Any) -> Ref:
         return Ref.parse(self._strip_protocol(path))
@@ -225,6 +229,17 @@ class Base(AsyncFileSystem):  # type: ignore[misc]
         if _of_folder(path):
             raise is_a_folder(ref)
         return found
+
+
+@lru_cache(maxsize=1000)
+def _spelled(path: str) -> str:
+    """*path* as a listing spells it; as it is where it is a pattern, or where `Ref.parse` will say what is wrong."""
+    if has_magic(path):
+        return path
+    try:
+        return Ref.parse(path).path
+    except (InvalidRef, InvalidName):
+        return path
 
 
 def _of_folder(path: Any) -> bool:

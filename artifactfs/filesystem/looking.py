@@ -47,6 +47,7 @@ class Looking(Base):
         info = yield from look(self._core, ref)
         if ref.name is not None and info["type"] == "file":
             self._recent.note(scope_of(self._core, ref).artifact(ref.name), info["record"])
+            self._recent.tell(ref.path)
         return info
 
     @operation
@@ -55,8 +56,11 @@ class Looking(Base):
 
     @operation
     def isfile(self, path: Any) -> Steps[bool]:
+        ref = self._ref(path)
+        if self._recent.just_told(ref.path):
+            return True
         try:
-            yield from resolve(self._core, self._recent, self._ref(path))
+            yield from resolve(self._core, self._recent, ref)
         except (FileNotFoundError, IsADirectoryError):
             return False
         return True

@@ -131,6 +131,7 @@ class Writing(Reading):
         if self._intrans:
             self._later(partial(self._ascope(ref).remove, name))
             return
+        self._recent.forget()
         try:
             await self._ascope(ref).remove(name)
         except FileNotFoundError:
