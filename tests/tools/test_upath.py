@@ -53,7 +53,8 @@ assert report.exists() and report.is_file() and not report.is_dir()
 assert s1.exists() and s1.is_dir() and not s1.is_file()
 assert not (s1 / "absent").exists() and not (s1 / "report.csv@9").exists()
 
-assert "write to artifact://shop/alice/s1/report.csv instead" in raises(PermissionError, (s1 / "report.csv@1").write_text, "")
+told = raises(PermissionError, (s1 / "report.csv@1").write_text, "")
+assert "write to artifact://shop/alice/s1/report.csv instead" in told
 raises(PermissionError, (s1 / "report.csv@1").unlink)
 raises(FileNotFoundError, (s1 / "absent").read_bytes)
 raises(IsADirectoryError, s1.read_bytes)
@@ -238,7 +239,6 @@ def test_paths_are_joined_and_taken_apart() -> None:
     assert str(path.relative_to(session)) == "reports/q1.csv@2"
     assert path.is_relative_to(session) and not session.is_relative_to(path)
     assert session / path.relative_to(session) == path
-    assert path.full_match("shop/**/*.csv@2")
     assert (path.parent / ".." / "a").resolve() == session / "a"
     assert path.as_uri() == str(path) == "artifact://shop/alice/s1/reports/q1.csv@2"
     assert path.protocol == "artifact" and path.path == "shop/alice/s1/reports/q1.csv@2"
