@@ -351,11 +351,15 @@ def not_for_a_folder(ref: Ref) -> InvalidRef:
 
 
 def is_a_folder(ref: Ref) -> IsADirectoryError:
-    return IsADirectoryError(errno.EISDIR, "a folder of artifacts, and no artifact", str(ref))
+    return IsADirectoryError(errno.EISDIR, f"a folder of artifacts, and no artifact{_shape(ref)}", str(ref))
 
 
 def nothing(ref: Ref) -> ArtifactNotFound:
-    return ArtifactNotFound(f"nothing lies at {ref}")
+    return ArtifactNotFound(f"nothing lies at {ref}{_shape(ref)}")
+
+
+def _shape(ref: Ref) -> str:
+    return "" if ref.session or ref.user_scope else " (an artifact's path is app/user/session/name)"
 
 
 def folder_info(path: str) -> dict[str, Any]:

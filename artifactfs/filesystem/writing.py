@@ -78,6 +78,7 @@ class Writing(Reading):
         local = Path(stringify_path(lpath))
         if local.is_dir():
             return
+        self._strip_protocol(rpath)
         ref, name = self._target(spelled_as(local, stringify_path(rpath)))
         callback.set_size(local.stat().st_size)
         if self._intrans:
