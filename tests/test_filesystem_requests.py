@@ -134,7 +134,13 @@ def test_looking_and_then_opening_a_version_costs_two_requests_before_its_bytes(
     with told.costs(reads=1), file:
         file.seek(-2, 2)
         assert file.read() == b"nd"
-    # Of the newest, each call asks what is newest; its record is read once.
+    fs = reader(told)
+    with told.costs(lists=2, reads=1):
+        assert fs.info(f"{S}/a.csv")["type"] == "file" and fs.isfile(f"{S}/a.csv")
+        file = fs.open(f"{S}/a.csv")
+    with told.costs(reads=1), file:
+        assert file.read() == b"second"
+    # Each opening asks what is newest; its record is read once.
     fs = reader(told)
     with told.costs(lists=3, reads=1):
         assert fs.isfile(f"{S}/a.csv") and fs.open(f"{S}/a.csv").size == fs.open(f"{S}/a.csv").size == 6
