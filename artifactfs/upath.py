@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -66,17 +65,6 @@ class ArtifactPath(UPath):
     @property
     def stem(self) -> str:
         return self._file.stem
-
-    def glob(self, pattern: str, **kwargs: Any) -> Iterator[ArtifactPath]:
-        """As UPath's; what is found is spelled as listings spell it."""
-        return super(ArtifactPath, self._spelled()).glob(pattern, **kwargs)
-
-    def rglob(self, pattern: str, **kwargs: Any) -> Iterator[ArtifactPath]:
-        """As `glob`, at any depth below."""
-        return super(ArtifactPath, self._spelled()).rglob(pattern, **kwargs)
-
-    def _spelled(self) -> ArtifactPath:
-        return self.with_segments(Ref.parse(self.path).path)
 
     def mkdir(self, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
         """Nothing: a folder exists where something lies below it.

@@ -197,7 +197,7 @@ def test_without_its_entry_point_upath_warns(run_tool: Tool) -> None:
         ("report.csv@-1", "report", [".csv"]),
         ("report.csv@latest", "report", [".csv"]),
         ("report.csv@prod", "report", [".csv"]),
-        ("report.csv@2026-11-20T19:03:17.25Z", "report", [".csv"]),
+        ("report.csv@2026-11-20T19:03:17.250000Z", "report", [".csv"]),
         ("report.tar.gz@0", "report.tar", [".tar", ".gz"]),
         ("logo@2.csv", "logo@2", [".csv"]),
         ("alice@example.com", "alice@example", [".com"]),
