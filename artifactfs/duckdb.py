@@ -16,6 +16,7 @@ from fsspec.spec import AbstractFileSystem
 
 from artifactfs.errors import Conflict
 from artifactfs.filesystem import ArtifactFileSystem
+from artifactfs.filesystem.reader import ArtifactReader
 from artifactfs.filesystem.writer import ArtifactWriter
 from artifactfs.pins import pinned
 from artifactfs.refs import SCHEME
@@ -124,7 +125,8 @@ class _PinningFileSystem(AbstractFileSystem):  # type: ignore[misc]
                 raise io.UnsupportedOperation(
                     f"EXPORT DATABASE does not close {name}, so nobody knows whether it is whole; COPY the tables instead"
                 )
-            return self._fs.open(path, mode, *args, **kwargs)
+            file = self._fs.open(path, mode, *args, **kwargs)
+            return _SharedReader(file) if mode == "rb" else file
         with self._lock:
             left = self._drafts.get(path)
             if left is not None and not left.closed:
@@ -152,6 +154,42 @@ class _PinningFileSystem(AbstractFileSystem):  # type: ignore[misc]
             self._fs.rm(path, recursive, maxdepth)
         else:
             draft.discard()
+
+
+class _SharedReader:
+    """A version that duckdb's threads read at the same time.
+
+    They share one file, and each first moves to a place and then reads there: in between, others have moved. So a thread
+    reads where it moved to itself; where it has not, it reads on from where the last read ended.
+    """
+
+    def __init__(self, file: ArtifactReader) -> None:
+        self._file = file
+        self._own = threading.local()
+        self._place = 0
+        self._read_on = 0
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._place = offset + (0, self._place, self._file.size)[whence]
+        self._own.move = (self._place, self._read_on)
+        return self._place
+
+    def tell(self) -> int:
+        return self._place
+
+    def read(self, size: int = -1) -> bytes:
+        place, read_on = getattr(self._own, "move", (0, -1))
+        self._own.move = (0, -1)
+        if read_on != self._read_on:
+            place = self._place
+            self._read_on += 1
+        end = self._file.size if size < 0 else min(place + size, self._file.size)
+        data: bytes = self._file._fetch_range(place, end) if place < end else b""
+        self._place = place + len(data)
+        return data
+
+    def close(self) -> None:
+        self._file.close()
 
 
 def _at_once(target: str) -> Conflict:

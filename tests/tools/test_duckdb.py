@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import fsspec
 import pytest
+
+from artifactfs import duckdb as duckdb_helper
+from artifactfs.store import ArtifactStore
 
 from .wheel import Root, Tool
 
@@ -190,6 +197,43 @@ assert con.execute(once).fetchall() == [(0,)]
         helper=True,
         **root.env,
     )
+
+
+def test_threads_that_share_a_file_read_what_each_of_them_asks_for(run_tool: Tool, root: Root) -> None:
+    run_tool(
+        f"""{START}
+con.execute("SET threads = 8")
+con.execute("CREATE TABLE t AS SELECT i, hash(i) AS a, hash(i + 1) AS b FROM range(1_000_000) r(i)")
+options = {{"t.parquet": "(ROW_GROUP_SIZE 50_000)", "t.csv": "", "t.csv.gz": "", "t.ndjson": "(FORMAT json)"}}
+for name in options:
+    con.execute(f"COPY t TO '{HOME}/{{name}}' {{options[name]}}")
+    for _ in range(3):
+        total = "SELECT count(*), sum(i), sum(a::HUGEINT), bit_xor(b::UBIGINT) FROM"
+        found = con.execute(f"{{total}} '{HOME}/{{name}}'").fetchall()
+        assert found == con.execute(f"{{total}} t").fetchall(), name
+""",
+        helper=True,
+        **root.env,
+    )
+
+
+def test_each_thread_reads_where_it_moved_to_or_on_from_the_last_read() -> None:
+    """The planted fault is the file below: it reads where another thread has moved to."""
+    scope = ArtifactStore("memory://duckdb-threads").scope("shop", "alice", "s1")
+    scope.save("t", bytes(range(100)))
+
+    def reads(file: Any) -> list[int]:
+        with ThreadPoolExecutor(1) as other:
+            file.seek(10)
+            other.submit(file.seek, 50).result()
+            seen = [file.read(1)[0], other.submit(file.read, 1).result()[0]]
+            file.seek(20)
+            seen += [other.submit(file.read, 2).result()[0], file.read(1)[0], other.submit(file.read, 1).result()[0]]
+            return [*seen, file.read()[-1], len(file.read(5))]
+
+    file = fsspec.filesystem("artifact", root="memory://duckdb-threads").open("shop/alice/s1/t")
+    assert reads(duckdb_helper._SharedReader(file)) == [10, 50, 20, 22, 23, 99, 0]
+    assert reads(file) != [10, 50, 20, 22, 23, 99, 0]
 
 
 def test_the_filesystem_by_itself_would_mix_versions(run_tool: Tool, root: Root) -> None:
