@@ -7,7 +7,7 @@ import pickle
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from hypothesis import given
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from artifactfs.errors import InvalidName, InvalidRef
@@ -82,14 +82,18 @@ SELECTORS = st.one_of(
 )
 
 
+WORDS = st.sampled_from(["apps", "user", "users", "sessions", "artifacts", "versions", "@3", "artifact:"])
+"""Apps, users and sessions that are called as a word of the grammar."""
+
+
 @st.composite
 def refs(draw: st.DrawFn) -> Ref:
     depth = draw(st.integers(0, 4))
-    parts = [draw(PARTS) for _ in range(min(depth, 2))]
+    parts = [draw(PARTS | WORDS) for _ in range(min(depth, 2))]
     if depth < 3:
         return Ref(*parts)
     user_scope = draw(st.booleans())
-    parts.append(None if user_scope else draw(PARTS))
+    parts.append(None if user_scope else draw(PARTS | WORDS))
     name = draw(NAMES) if depth == 4 else None
     selector = draw(st.none() | SELECTORS) if name is not None or draw(st.booleans()) else None
     view = selector is not None and (name is None or draw(st.booleans()))
@@ -97,10 +101,61 @@ def refs(draw: st.DrawFn) -> Ref:
 
 
 @given(refs())
+@example(Ref("apps", "a", "users", "u/sessions/s/artifacts/n/versions/3"))
+@example(Ref("apps", "users", "users", None, NOON, True))
+@example(Ref("artifact:", "artifact:", "artifact:", "artifact://", NOON + timedelta(microseconds=1)))
 def test_what_is_printed_parses_to_the_same_reference(ref: Ref) -> None:
     assert Ref.parse(str(ref)) == ref
     assert Ref.parse(ref.path) == ref
     assert str(Ref.parse(str(ref))) == str(ref)
+
+
+TEXTS = st.lists(st.lists(st.sampled_from(SCRAPS), min_size=1, max_size=3).map("".join), max_size=7).map("/".join)
+FORMS = st.sampled_from(
+    ["{0}/{1}/{2}/{3}", "artifact://{0}/{1}/{2}/{3}", "apps/{0}/users/{1}/sessions/{2}/artifacts/{3}"]
+)
+TAILS = st.sampled_from(["", "@3", "@-1", "@latest", "@prod", "@2026-11-20t14:00:00.25+02:00", "/versions/3", "/", "@"])
+
+
+@given(TEXTS | st.builds(lambda form, parts, tail: form.format(*parts) + tail, FORMS, st.tuples(*[TEXTS] * 4), TAILS))
+def test_whatever_text_can_be_read_is_printed_as_text_that_says_the_same(text: str) -> None:
+    """Also what no listing prints: other spellings, the agent kit's form. What cannot be read is refused by name."""
+    try:
+        ref = Ref.parse(text)
+    except (InvalidRef, InvalidName):
+        return
+    assert Ref.parse(ref.path) == ref == Ref.parse(str(ref))
+    assert Ref.parse(ref.path).path == ref.path
+
+
+def test_the_references_that_properties_draw_are_of_every_kind() -> None:
+    """The control: a property over fewer kinds would hold for less than it says."""
+    kinds = {
+        "a fraction of a second": lambda ref: isinstance(ref.selector, datetime) and ref.selector.microsecond > 0,
+        "a time": lambda ref: isinstance(ref.selector, datetime) and not ref.view,
+        "a session at a time": lambda ref: isinstance(ref.selector, datetime) and ref.view and ref.name is None,
+        "a tag": lambda ref: isinstance(ref.selector, Tag),
+        "the newest": lambda ref: ref.selector == "latest",
+        "a number": lambda ref: isinstance(ref.selector, int) and not ref.view,
+        "a number from the newest": lambda ref: isinstance(ref.selector, int) and ref.selector < 0,
+        "a view of one artifact": lambda ref: ref.view and ref.name is not None,
+        "the user scope": lambda ref: ref.user_scope and ref.name is None,
+        "an artifact of the user scope": lambda ref: ref.user_scope and ref.name is not None,
+        "a name with folders": lambda ref: ref.name is not None and len(components(ref.name)) > 1,
+        "a name that ends as a selector": lambda ref: ref.name is not None and ref.name.endswith(("@3", "@latest")),
+        "a name beyond ASCII": lambda ref: ref.name is not None and not ref.name.isascii(),
+        "a session that is called user": lambda ref: ref.session == "user",
+        "the root": lambda ref: ref.app is None,
+    }
+    drawn: list[Ref] = []
+
+    @given(refs())
+    @settings(max_examples=1000, phases=[Phase.generate])
+    def draw(ref: Ref) -> None:
+        drawn.append(ref)
+
+    draw()
+    assert [kind for kind, is_of_it in kinds.items() if not any(map(is_of_it, drawn))] == []
 
 
 @given(refs())
