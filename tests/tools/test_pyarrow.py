@@ -31,7 +31,7 @@ def fails(kind, work, says=""):
 
 
 def test_parquet_of_every_type_by_each_way_of_naming_it(run_tool: Tool, root: Root) -> None:
-    """In one thread: pyarrow's may still let go of a Python file, of whatever filesystem, while Python ends, and abort it."""
+    """In one thread: pyarrow's may still let go of a Python file, of any filesystem, while Python ends, and abort it."""
     run_tool(
         f"""{START}
 from arrow_table import NOT_IN_PARQUET, table
