@@ -19,7 +19,7 @@ demo: $(VENV)/.demo
 	$(BIN)/python examples/tour.py
 
 test: $(VENV)/.test
-	$(PYTEST) --pip-only $(SERVERS) -m "not deep and not nightly"
+	$(PYTEST) --pip-only $(LESS) -m "not deep and not nightly"
 
 check: lint types layers suite other-pythons
 
@@ -39,11 +39,11 @@ suite: $(VENV)/.dev
 
 other-pythons: $(OTHER_PYTHONS:%=test-%)
 
-# What may differ between Pythons needs no more than one server. A Python that is not there is an error in CI, and said
+# What may differ between Pythons needs no more than one server, and no data tools. A Python that is not there is an error in CI, and said
 # elsewhere.
 test-%:
 	@if python="$$(bash .ci/find-python $*)"; then \
-		$(MAKE) --no-print-directory test VENV=.venv-$* PYTHON="$$python" SERVERS="--servers moto"; \
+		$(MAKE) --no-print-directory test VENV=.venv-$* PYTHON="$$python" LESS="--servers moto --ignore tests/tools"; \
 	elif [ "$${CI:-}" = true ]; then \
 		echo "Python $* was not found: install it, or let pyenv do so"; exit 1; \
 	else \
