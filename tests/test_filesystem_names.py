@@ -234,3 +234,42 @@ def test_a_listing_that_returned_names_as_they_are_would_be_caught(
         with pytest.raises((AssertionError, ValueError, FileNotFoundError)):
             for done, wanted in LOOKS.values():
                 assert done(saved) == wanted(saved)
+
+
+OTHERWISE = {
+    "shop/alice/s 1#/C#/a b": "shop/alice/s 1%23/C%23/a b",
+    "shop/alice/s1/%61/%62": "shop/alice/s1/a/b",
+    "shop/alice/s1/a%2Fb": "shop/alice/s1/a/b",
+    "shop/alice/s1/user:a/b": "shop/alice/user/a/b",
+    "shop/alice/use%72/a/b": "shop/alice/%75ser/a/b",
+    "shop/alice/s1/a\\b/c": "shop/alice/s1/a%5Cb/c",
+    "shop/alice/s1/\ta/b": "shop/alice/s1/%09a/b",
+}
+"""Paths as they may be typed, and as they are listed."""
+
+
+@pytest.mark.parametrize(("typed", "listed"), OTHERWISE.items())
+def test_a_path_that_is_typed_in_another_spelling_is_the_same_for_every_call(
+    typed: str, listed: str, tmp_path: Path
+) -> None:
+    fs = fs_of("memory", tmp_path)
+    fs.pipe(typed, b"data")
+    folder, name = listed.rsplit("/", 1)
+    for path in (typed, f"artifact://{typed}", listed):
+        assert fs.find(path) == fs.glob(path) == fs.ls(path, detail=False) == fs.expand_path(path) == [listed]
+        assert fs.info(path)["name"] == listed and fs.cat(path) == b"data" == fs.open(path).read()
+        assert fs.open(path).path == listed
+    above = typed.rsplit("/", 1)[0] if typed.count("/") > 3 else folder
+    for path in (above, f"{above}/", f"artifact://{above}", folder):
+        assert fs.find(path) == fs.ls(path, detail=False) == fs.glob(f"{path.rstrip('/')}/*") == [listed]
+        assert list(fs.walk(path)) == [(folder, [], [name])] and fs.isdir(path)
+        assert dict(fs.get_mapper(path)) == {name: b"data"} and fs.du(path) == 4
+        assert fs.expand_path(path, recursive=True) == [folder, listed]
+    fs.cp(f"{above}/", "shop/bob/s1/copy/", recursive=True)
+    assert fs.find("shop/bob") == [f"shop/bob/s1/copy/{name}"]
+    fs.get(f"{above}/", str(tmp_path / "out") + "/", recursive=True)
+    assert [path.read_bytes() for path in (tmp_path / "out").iterdir()] == [b"data"]
+    fs.put(str(tmp_path / "out") + "/", f"{above}/", recursive=True)
+    assert fs.find(folder) == [listed] and fs.info(listed)["version"] == 1
+    fs.mv(above, "shop/bob/s2/moved", recursive=True)
+    assert fs.find("shop/bob/s2") == [f"shop/bob/s2/moved/{name}"] and fs.find("shop/alice") == []
