@@ -303,7 +303,9 @@ def test_a_folder_is_no_file(fs: ArtifactFileSystem, local: Path, path: str) -> 
 @pytest.mark.usefixtures("unchanged")
 @pytest.mark.parametrize("path", ["a", "a/b", "a/b/c", "report.csv", "folder/report.csv"])
 def test_a_path_that_is_too_short_is_never_a_files(fs: ArtifactFileSystem, local: Path, path: str) -> None:
-    refused(fs, local, {**WRITES, "put": MANY["put"], "rm": MANY["rm"]}, path, IsADirectoryError, "folder")
+    writes = {**WRITES, "put": MANY["put"], "rm": MANY["rm"]}
+    hint = "folder" if path == "a/b/c" else "an artifact's path is app/user/session/name"
+    refused(fs, local, writes, path, IsADirectoryError, hint)
     for use in ("open", "cat_file", "read_text", "fsspec.open"):
         with pytest.raises((IsADirectoryError, FileNotFoundError)):
             READS[use](fs, path, local)

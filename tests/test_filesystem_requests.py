@@ -102,6 +102,18 @@ def test_listings_cost_one_request_and_one_for_each_record_that_is_asked_for(tol
         assert fs.exists(f"{S}/reports")  # no artifact of that name; then what is below it
 
 
+def test_a_session_at_a_time_costs_a_listing_and_the_records_that_tell_which_version_was_newest(told: Wire) -> None:
+    """For each artifact the middle one of its versions is read first."""
+    fs = reader(told)
+    then = f"{S}/@{fs.modified(f'{S}/a.csv@0').isoformat().replace('+00:00', 'Z')}"
+    with told.costs(lists=1, reads=4):
+        assert fs.find(then) == [f"{then}/a.csv"]
+    with told.costs(lists=1, reads=4):
+        assert fs.find(then, detail=True)[f"{then}/a.csv"]["version"] == 0
+    with told.costs(lists=1, reads=4):
+        assert fs.cat_file(f"{then}/a.csv") == b"first"
+
+
 def test_saving_costs_two_requests_and_from_cold_one_listing_more(wire: Wire) -> None:
     path = "shop/alice/saving/a.csv"
     saves: list[Callable[[ArtifactFileSystem], Any]] = [
