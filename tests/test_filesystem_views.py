@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -320,6 +323,47 @@ def test_a_number_over_a_folder_is_refused_and_says_why(fs: ArtifactFileSystem, 
         with pytest.raises(InvalidRef, match="numbers of their own"):
             use(f"{S}/@0")
     assert fs.find("") == [f"{S}/folder/a", f"{S}/folder/b"] and not (tmp_path / "got").exists()
+
+
+# while others save
+
+
+def test_a_version_and_a_session_at_a_time_stay_as_they_are_while_others_save(fs: ArtifactFileSystem) -> None:
+    """Before, during and after 20 saves at the same time, and removals between them."""
+    clock = Clock(fs)
+    for second in (1, 2):
+        clock.now = second
+        fs.pipe({f"{S}/x": b"%d" % second, f"{S}/reports/y": b"y%d" % second})
+    then = f"{S}/@{moment(2)}"
+    clock.now = 3
+    gate = threading.Barrier(21)
+
+    def save(number: int) -> None:
+        gate.wait()
+        fs.pipe({f"{S}/x": b"later %d" % number, f"{S}/new{number}": b"new"})
+        if number % 5 == 0:
+            with contextlib.suppress(FileNotFoundError):
+                fs.rm(f"{S}/x")
+
+    with ThreadPoolExecutor(20) as pool:
+        saves = [pool.submit(save, number) for number in range(20)]
+        reader = fs.open(f"{S}/x@1")
+        gate.wait()
+        over = False
+        while not over:
+            over = all(one.done() for one in saves)  # once more when all are
+            assert fs.find(then) == [f"{then}/reports/y", f"{then}/x"]
+            assert fs.cat([f"{then}/x", f"{S}/x@1", f"{S}/@0/x"]) == {
+                f"{then}/x": b"2",
+                f"{S}/x@1": b"2",
+                f"{S}/@0/x": b"1",
+            }
+            assert fs.cat_file(f"{then}/reports/y") == b"y2"
+            reader.seek(0)
+            assert reader.read() == b"2"
+        for one in saves:
+            one.result()
+    assert len(fs.store.scope("shop", "alice", "s1").versions("x")) == 22 and len(fs.find(f"{S}/@latest")) >= 21
 
 
 # a folder at every time, against a model
