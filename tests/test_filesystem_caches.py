@@ -24,8 +24,8 @@ from artifactfs.filesystem import ArtifactFileSystem
 from artifactfs.store import ArtifactStore
 from artifactfs.testing.counting import Counting
 
-# fsspec's MMapCache, which its block cache is made of, leaves its file to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed file <_io.BufferedRandom:ResourceWarning")
+# fsspec leaves files of its caches to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed file <_io.Buffered:ResourceWarning")
 
 S = "shop/alice/s1"
 _fresh = itertools.count()
