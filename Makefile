@@ -39,8 +39,8 @@ suite: $(VENV)/.dev
 
 other-pythons: $(OTHER_PYTHONS:%=test-%)
 
-# What may differ between Pythons needs no more than one server, and no data tools. A Python that is not there is an error in CI, and said
-# elsewhere.
+# What may differ between Pythons needs no more than one server, and no data tools. A Python that is not there is an
+# error in CI, and said elsewhere.
 test-%:
 	@if python="$$(bash .ci/find-python $*)"; then \
 		$(MAKE) --no-print-directory test VENV=.venv-$* PYTHON="$$python" LESS="--servers moto --ignore tests/tools"; \

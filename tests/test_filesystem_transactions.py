@@ -89,9 +89,11 @@ DEEDS: dict[str, Callable[[ArtifactFileSystem, Path], object]] = {
     "cp_file": lambda fs, local: fs.cp_file(f"{S}/old@0", f"{S}/new"),
     "copy folder": lambda fs, local: fs.copy(f"{S}/folder", f"{S}/copied", recursive=True),
     "mv": lambda fs, local: fs.mv(f"{S}/old", f"{S}/moved"),
+    "mv folder": lambda fs, local: fs.mv(f"{S}/folder", f"{S}/moved", recursive=True),
     "rm": lambda fs, local: fs.rm(f"{S}/old"),
     "rm_file": lambda fs, local: fs.rm_file(f"{S}/old"),
     "rm many": lambda fs, local: fs.rm([f"{S}/old", f"{S}/other"]),
+    "rm folder": lambda fs, local: fs.rm(f"{S}/folder", recursive=True),
     "touch": lambda fs, local: fs.touch(f"{S}/old"),
     "touch new": lambda fs, local: fs.touch(f"{S}/new", truncate=False),
     "touch again": lambda fs, local: fs.touch(f"{S}/old", truncate=False),
@@ -183,6 +185,16 @@ def test_files_are_published_in_the_order_in_which_they_were_opened(fs: Artifact
     assert versions(fs, "x") == [b"first", b"second"] and (one.record.version, two.record.version) == (0, 1)
 
 
+def test_what_is_removed_is_not_there_any_more_whoever_looked_before(fs: ArtifactFileSystem) -> None:
+    assert fs.isfile(f"{S}/old") and fs.info(f"{S}/old")["version"] == 1
+    with fs.transaction:
+        fs.rm(f"{S}/old")
+        assert fs.isfile(f"{S}/old") and fs.info(f"{S}/old")["version"] == 1
+    assert not fs.isfile(f"{S}/old") and not fs.exists(f"{S}/old")
+    with pytest.raises(FileNotFoundError):
+        fs.open(f"{S}/old")
+
+
 def test_buffers_and_local_files_are_taken_as_they_were(fs: ArtifactFileSystem, tmp_path: Path) -> None:
     buffer = bytearray(b"mine")
     local = tmp_path / "local"
@@ -207,7 +219,7 @@ def test_a_copy_is_of_the_version_that_was_there_when_it_was_asked_for(fs: Artif
 @pytest.mark.parametrize("fs", ["moto"], indirect=True)
 def test_the_same_over_s3(fs: ArtifactFileSystem, tmp_path: Path) -> None:
     test_the_order_is_kept(fs, tmp_path)
-    for deed in ("open long", "put long", "append", "mv"):
+    for deed in ("open long", "put long", "append", "mv", "rm folder"):
         fs.pipe({f"{S}/old": b"1", f"{S}/folder/file": b"file"})
         test_a_block_that_raises_leaves_nothing(fs, deed, tmp_path)
 

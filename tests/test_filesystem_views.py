@@ -472,3 +472,21 @@ def test_a_view_that_forgets_its_time_would_be_caught(monkeypatch: pytest.Monkey
         test_at_every_time_a_view_shows_what_was_there_then.hypothesis.inner_test(  # type: ignore[attr-defined]
             [(False, "a", "save", 1), (False, "a", "save", 1), (False, "b", "save", 1)]
         )
+
+
+def test_details_of_a_pattern_are_of_all_that_fits_it(told: ArtifactFileSystem) -> None:
+    """Also of an artifact whose name is a folder's, and of nothing but it."""
+    then = f"{S}/@{moment(1)}"
+    for pattern in (
+        f"{S}/**",
+        f"{S}/report?",
+        f"{then}/report?",
+        f"{then}/**",
+        f"{S}/*/q1.csv",
+        "shop/*/s1/*",
+        "**/q1*",
+    ):
+        found = told.glob(pattern, detail=True)
+        assert list(found) == told.glob(pattern) != []
+        for path in found:
+            assert path == found[path]["name"] and found[path]["size"] == told.info(path)["size"]

@@ -927,3 +927,18 @@ def test_a_local_file_that_changes_while_it_is_put_makes_a_whole_version_or_none
     with pytest.raises(FileNotFoundError):
         fs.put_file(tmp_path / "none", f"{S}/none")
     assert versions(fs, "none") == []
+
+
+def test_a_file_is_kept_although_the_error_that_was_handled_before_is_raised_and_caught_again(
+    fs: ArtifactFileSystem,
+) -> None:
+    try:
+        raise KeyError("handled")
+    except KeyError as error:
+        with fs.open(f"{S}/kept", "w") as file:
+            file.write("whole")
+            try:
+                raise error
+            except KeyError:
+                pass
+    assert fs.cat(f"{S}/kept") == b"whole"

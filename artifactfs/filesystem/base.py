@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import lru_cache, wraps
@@ -27,6 +28,8 @@ from artifactfs.store import ArtifactStore, Scope, telling
 
 # What fsspec itself may hand to any filesystem, and a store does not know.
 _FSSPEC_OPTIONS = ("use_listings_cache", "listings_expiry_time", "max_paths")
+
+_NUMBER = re.compile("@-?[0-9]+")
 
 T = TypeVar("T")
 
@@ -194,6 +197,13 @@ class Base(AsyncFileSystem):  # type: ignore[misc]
         if not isinstance(path, str):
             raise TypeError(f"a path is text or a path object, not {type(path).__name__}")
         return _spelled(path.removeprefix(SCHEME).removeprefix("artifact::").strip("/"))
+
+    @classmethod
+    def _parent(cls, path: Any) -> str:
+        """The folder of a path, without the number that the path selects: that means nothing for a folder."""
+        parent: str = super()._parent(path)
+        head, _, last = parent.rpartition("/")
+        return head if head.count("/") == 2 and _NUMBER.fullmatch(last) else parent
 
     def _ref(self, path: Any) -> Ref:
         return Ref.parse(self._strip_protocol(path))

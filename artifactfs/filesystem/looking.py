@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import posixpath
 from collections.abc import AsyncIterator, Collection, Iterator
@@ -19,7 +20,6 @@ from artifactfs.filesystem.tree import (
     file_info,
     folder_info,
     is_a_folder,
-    kind,
     look,
     may_be_folder,
     nothing,
@@ -28,7 +28,11 @@ from artifactfs.filesystem.tree import (
     scope_of,
 )
 from artifactfs.protocol.ops import Steps
-from artifactfs.refs import spell_pattern
+from artifactfs.refs import Ref, spell_pattern
+
+
+FEW = 16
+"""Artifacts that are looked at one by one, where all keys of their folder would have to be listed otherwise."""
 
 
 class Looking(Base):
@@ -44,31 +48,38 @@ class Looking(Base):
             InvalidRef: a version is selected, and a folder is there.
         """
         ref = self._ref(path)
-        info = yield from look(self._core, ref)
-        if ref.name is not None and info["type"] == "file":
-            self._recent.note(scope_of(self._core, ref).artifact(ref.name), info["record"])
+        info = yield from self._looked(ref)
+        if info["type"] == "file":
             self._recent.tell(ref.path)
         return info
 
     @operation
     def exists(self, path: Any, **kwargs: Any) -> Steps[bool]:
-        return (yield from kind(self._core, self._ref(path))) is not None
+        return (yield from self._kind(self._ref(path))) is not None
 
     @operation
     def isfile(self, path: Any) -> Steps[bool]:
+        """Whether an artifact is there. An `info` that this thread has made a moment ago is believed."""
         ref = self._ref(path)
-        if self._recent.just_told(ref.path):
-            return True
-        try:
-            yield from resolve(self._core, self._recent, ref)
-        except (FileNotFoundError, IsADirectoryError):
-            return False
-        return True
+        return self._recent.just_told(ref.path) or (yield from self._kind(ref)) == "file"
 
     @operation
     def isdir(self, path: Any) -> Steps[bool]:
         """Whether a folder is there, and no artifact of that very name."""
-        return (yield from kind(self._core, self._ref(path))) == "directory"
+        return (yield from self._kind(self._ref(path))) == "directory"
+
+    def _looked(self, ref: Ref) -> Steps[dict[str, Any]]:
+        info = yield from look(self._core, ref)
+        if ref.name is not None and info["type"] == "file":
+            self._recent.note(scope_of(self._core, ref).artifact(ref.name), info["record"])
+        return info
+
+    def _kind(self, ref: Ref) -> Steps[str | None]:
+        try:
+            info = yield from self._looked(ref)
+        except FileNotFoundError:
+            return None
+        return str(info["type"])
 
     @operation
     def created(self, path: Any) -> Steps[datetime]:
@@ -144,7 +155,9 @@ class Looking(Base):
     ) -> AsyncIterator[Any]:
         kwargs.setdefault("sizes", kwargs.get("detail", False))
         on_error = _omit_missing if on_error == "omit" else on_error
-        async for level in super()._walk(path, maxdepth, topdown, on_error, **kwargs):
+        if not topdown:
+            kwargs["topdown"] = False
+        async for level in super()._walk(path, maxdepth=maxdepth, on_error=on_error, **kwargs):
             yield level
 
     @operation
@@ -191,11 +204,21 @@ class Looking(Base):
         if not detail:
             return list(found)
         files = {path for path, info in found.items() if info["type"] == "file"}
-        if files:
-            base = posixpath.commonpath(files) if len(files) > 1 else next(iter(files))
-            infos = await self._find(base, detail=True, wanted=files)
+        if len(files) <= FEW:
+            infos = await asyncio.gather(*map(self._info_or_none, files))
+            found.update(zip(files, infos, strict=True))
+        else:
+            base = posixpath.commonpath(files)
+            infos = await self._find(posixpath.dirname(base) if base in files else base, detail=True, wanted=files)
             found = {path: infos.get(path) if path in files else info for path, info in found.items()}
         return {path: info for path, info in found.items() if info is not None}
+
+    async def _info_or_none(self, path: str) -> dict[str, Any] | None:
+        try:
+            info: dict[str, Any] = await self._info(path)
+        except FileNotFoundError:
+            return None
+        return info
 
     async def _du(self, path: Any, total: bool = True, maxdepth: int | None = None, **kwargs: Any) -> Any:
         """Bytes of the newest versions."""

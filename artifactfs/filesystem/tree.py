@@ -77,15 +77,6 @@ def look(core: Core, ref: Ref) -> Steps[dict[str, Any]]:
     return folder_info(ref.path)
 
 
-def kind(core: Core, ref: Ref) -> Steps[str | None]:
-    """``file``, ``directory``, or None where nothing is."""
-    try:
-        found: str = (yield from look(core, ref))["type"]
-    except FileNotFoundError:
-        return None
-    return found
-
-
 def has(core: Core, folder: Ref) -> Steps[bool]:
     """Whether anything lies in a folder. The root is always there."""
     if folder.app is None:
@@ -359,7 +350,7 @@ def nothing(ref: Ref) -> ArtifactNotFound:
 
 
 def _shape(ref: Ref) -> str:
-    return "" if ref.session or ref.user_scope else " (an artifact's path is app/user/session/name)"
+    return "" if ref.name is not None else " (an artifact's path is app/user/session/name)"
 
 
 def folder_info(path: str) -> dict[str, Any]:

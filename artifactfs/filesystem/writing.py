@@ -128,10 +128,14 @@ class Writing(Reading):
 
     async def _rm_file(self, path: Any, **kwargs: Any) -> None:
         """Take an artifact out of view. Its versions stay readable by their numbers, and the next save brings it back."""
-        ref, name = self._target(path)
+        self._target(path)
         if self._intrans:
-            self._later(partial(self._ascope(ref).remove, name))
-            return
+            self._later(partial(self._take_away, path))
+        else:
+            await self._take_away(path)
+
+    async def _take_away(self, path: Any) -> None:
+        ref, name = self._target(path)
         self._recent.forget()
         try:
             await self._ascope(ref).remove(name)
@@ -156,11 +160,16 @@ class Writing(Reading):
         return files if ref.name is None or ref.path in files else [*files, ref.path]
 
     async def _remove(self, files: list[str]) -> bool:
-        """Take these out of view, those that are there; whether one was."""
+        """Take these out of view, those that are there; whether one was. In a transaction, at its end."""
+        if self._intrans:
+            self._later(partial(self._take_away_all, files))
+            return True
+        return await self._take_away_all(files)
 
+    async def _take_away_all(self, files: list[str]) -> bool:
         async def remove(path: str) -> bool:
             try:
-                await self._rm_file(path)
+                await self._take_away(path)
             except (FileNotFoundError, IsADirectoryError):
                 return False
             return True

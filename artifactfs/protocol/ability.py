@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -33,12 +35,24 @@ class _Seen(msgspec.Struct):
     rewrite: str
 
 
+# Of each backend, the probe that is under way, or was last.
+_PROBES: WeakKeyDictionary[Backend, asyncio.Future[Abilities]] = WeakKeyDictionary()
+
+
 @dataclass(frozen=True, slots=True)
 class Probe(Op):
+    """A probe; where one of the same backend is under way, that one's answer. All of a backend's run on one loop."""
+
     folder: str
 
     async def perform(self, backend: Backend) -> Abilities:
-        return await backend.probe(self.folder)
+        if backend.placement != "loop":
+            return await backend.probe(self.folder)
+        under_way = _PROBES.get(backend)
+        # A fork leaves a future behind that nobody will ever end.
+        if under_way is None or under_way.done() or under_way.get_loop() is not asyncio.get_running_loop():
+            under_way = _PROBES[backend] = asyncio.ensure_future(backend.probe(self.folder))
+        return await asyncio.shield(under_way)
 
 
 def known(identity: str, now: float) -> Steps[Abilities | None]:
