@@ -37,7 +37,7 @@ from artifactfs.protocol.ops import Emit, Lazy, List, Sign, Steps
 from artifactfs.protocol.read import AT_ONCE, Found, at_time, confirm_many, existing, fetch, newest, surely_a_version
 from artifactfs.protocol.save import remove, save
 from artifactfs.protocol.stream import save_stream
-from artifactfs.records import Blob, Pointer, Record, Removed, check_metadata
+from artifactfs.records import Blob, Pointer, Record, Removed, check_metadata, fits_size
 from artifactfs.waiting import Turns
 
 Version: TypeAlias = "int | Literal['latest'] | datetime | None"
@@ -322,6 +322,8 @@ class ScopeOperations:
             top = max(view.payloads, default=-1)
             if top >= 0 and surely_a_version(artifact, view, top):
                 record = known(top)
+                if record is not None and not fits_size(record, view.payloads[top]):
+                    record = None
         if record is not None:
             return record
         found = yield from self._find(artifact, version, whole=False, view=view)

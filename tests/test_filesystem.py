@@ -707,6 +707,23 @@ def test_moves_leave_the_history_behind(fs: ArtifactFileSystem) -> None:
     assert not fs.exists(f"{S}/y.txt")
 
 
+def test_what_is_moved_to_where_it_lies_stays_in_view(fs: ArtifactFileSystem) -> None:
+    tree(fs)
+    everything = fs.find(S)
+    fs.mv(f"{S}/a.txt", f"{S}/")
+    fs.mv(f"{S}/a.txt", S)
+    fs.mv(f"{S}/*.txt", f"{S}/")
+    fs.mv([f"{S}/a.txt"], [f"{S}/a.txt"])
+    fs.mv(f"{S}/reports", f"{S}/", recursive=True)
+    assert fs.find(S) == everything and fs.info(f"{S}/a.txt")["version"] == 0
+    fs.mv(f"{S}/reports", f"{S}/reports/old", recursive=True)
+    assert fs.find(f"{S}/reports") == [f"{S}/reports/old/{end}" for end in ("2026/q3.csv", "q1.csv", "q2.csv")]
+    with pytest.raises(IsADirectoryError):
+        fs.mv(f"{S}/reports", f"{S}/elsewhere")
+    with pytest.raises(FileNotFoundError):
+        fs.mv(f"{S}/none", f"{S}/elsewhere")
+
+
 def test_local_files_go_in_and_out(fs: ArtifactFileSystem, tmp_path: Path) -> None:
     (tmp_path / "in" / "deep").mkdir(parents=True)
     (tmp_path / "in" / "a.txt").write_bytes(b"a")

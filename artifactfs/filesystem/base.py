@@ -234,6 +234,7 @@ class Base(AsyncFileSystem):  # type: ignore[misc]
         Raises:
             FileNotFoundError, IsADirectoryError: nothing or a folder is there.
         """
+        self._recent.forget()
         ref = self._ref(path)
         found = yield from resolve(self._core, self._recent, ref)
         if _of_folder(path):

@@ -30,7 +30,6 @@ from artifactfs.filesystem.tree import (
 from artifactfs.protocol.ops import Steps
 from artifactfs.refs import Ref, spell_pattern
 
-
 FEW = 16
 """Artifacts that are looked at one by one, where all keys of their folder would have to be listed otherwise."""
 
@@ -69,6 +68,7 @@ class Looking(Base):
         return (yield from self._kind(self._ref(path))) == "directory"
 
     def _looked(self, ref: Ref) -> Steps[dict[str, Any]]:
+        self._recent.forget()
         info = yield from look(self._core, ref)
         if ref.name is not None and info["type"] == "file":
             self._recent.note(scope_of(self._core, ref).artifact(ref.name), info["record"])

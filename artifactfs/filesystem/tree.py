@@ -268,9 +268,12 @@ class Recent:
         moment, told = self._told.pop(threading.get_ident(), (0.0, ""))
         return told == path and time.monotonic() - moment < MOMENT
 
-    def forget(self) -> None:
-        """Something was taken away."""
-        self._told.clear()
+    def forget(self, *, everywhere: bool = False) -> None:
+        """This thread does something else, or *everywhere* something was taken away."""
+        if everywhere:
+            self._told.clear()
+        else:
+            self._told.pop(threading.get_ident(), None)
 
     def find(self, artifact: ArtifactId, number: int) -> Blob | None:
         seen, record = self._records.get((artifact.folder, number), (0.0, None))

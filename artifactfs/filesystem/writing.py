@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from glob import has_magic
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +18,7 @@ from artifactfs.filesystem.local_names import spelled_as
 from artifactfs.filesystem.reading import Reading, pieces
 from artifactfs.filesystem.sinks import Whole
 from artifactfs.filesystem.tree import folder_instead, is_a_folder, nothing
+from artifactfs.refs import Ref
 from artifactfs.sources import PIECE
 from artifactfs.waiting import in_thread
 
@@ -92,17 +92,24 @@ class Writing(Reading):
             )
             callback.absolute_update(saved.size_bytes)
 
-    async def _cp_file(self, path1: Any, path2: Any, **kwargs: Any) -> None:
+    async def _cp_file(self, path1: Any, path2: Any, *, moves: _Moves | None = None, **kwargs: Any) -> None:
         """Save a version's bytes, MIME type and metadata as the next version of another artifact, or of its own."""
         try:
             reader = await self._reader(path1)
         except IsADirectoryError:
             return  # fsspec's recursive copy comes by folders, too
-        self._target(path2)
+        goal, _ = self._target(path2)
+        if moves is not None:
+            moves.seen = True
+            source, _ = self._target(path1)
+            if _plain(source) == _plain(goal):
+                return
         if self._intrans:
             self._later(partial(self._save_again, reader, path2))
         else:
             await self._save_again(reader, path2)
+        if moves is not None:
+            moves.copied.append(path1)
 
     async def _save_again(self, reader: AsyncArtifactReader, path: Any) -> None:
         ref, name = self._target(path)
@@ -136,7 +143,7 @@ class Writing(Reading):
 
     async def _take_away(self, path: Any) -> None:
         ref, name = self._target(path)
-        self._recent.forget()
+        self._recent.forget(everywhere=True)
         try:
             await self._ascope(ref).remove(name)
         except FileNotFoundError:
@@ -181,28 +188,30 @@ class Writing(Reading):
 
     def mv(self, path1: Any, path2: Any, recursive: bool = False, maxdepth: int | None = None, **kwargs: Any) -> None:
         """Copy, then remove: the history stays under the old name, and the new name goes on with the newest version."""
+        path1, path2 = stringify_path(path1), stringify_path(path2)
         self._blocking(self._mv, path1, path2, recursive=recursive, maxdepth=maxdepth, **kwargs)
 
     async def _mv(
         self, path1: Any, path2: Any, recursive: bool = False, maxdepth: int | None = None, **kwargs: Any
     ) -> None:
-        if isinstance(path1, str) and isinstance(path2, str) and not has_magic(path1):
-            if self._ref(path1).name is not None:
-                self._target(path1)
-            if self._ref(path2).name is not None and not path2.endswith("/"):
-                self._target(path2)
-                source, goal = (replace(self._ref(path), selector=None, view=False) for path in (path1, path2))
-                if source == goal:
-                    return
-        # What comes to lie there while the copies are made is no part of the move.
-        expanded = await self._expand_path(path1)
-        files = [await self._all_of(one, maxdepth) if recursive else [one] for one in expanded]
-        await self._copy(path1, path2, recursive=recursive, maxdepth=maxdepth, on_error="raise", **kwargs)
-        for some in files:
-            if recursive:
-                await self._remove(some)
-            else:
-                await self._rm_file(some[0])
+        moves = _Moves()
+        await self._copy(path1, path2, recursive=recursive, maxdepth=maxdepth, on_error="raise", moves=moves, **kwargs)
+        if not moves.seen:
+            await self._rm_file(path1)  # a folder, or nothing: says so
+        await self._remove(moves.copied)
+
+
+class _Moves:
+    """What a move has copied, and is to take away then; *seen*: whether it came upon any artifact."""
+
+    def __init__(self) -> None:
+        self.copied: list[str] = []
+        self.seen = False
+
+
+def _plain(ref: Ref) -> Ref:
+    """The artifact alone, without what is selected of it."""
+    return replace(ref, selector=None, view=False)
 
 
 def _expected(mode: str) -> Literal["absent"] | None:
