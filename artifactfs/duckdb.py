@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import threading
 from typing import Any, Protocol, TypeVar
 
@@ -24,11 +25,10 @@ from artifactfs.refs import SCHEME
 _KNOWN = 10_000
 """Pinned versions whose size and time are remembered, so that duckdb's questions about them cost no request."""
 
+_UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
 _BESIDE = "tmp_"
 """What duckdb puts before the name of a target that is there already."""
-
-_NEVER_CLOSED = {"schema.sql", "load.sql"}
-"""Files of ``EXPORT DATABASE``."""
 
 
 class _Connection(Protocol):
@@ -44,15 +44,20 @@ def register(connection: _C, root: str | os.PathLike[str] | None = None, **stora
     """Let a connection, and all others to its database, read and write ``artifact://``; the connection, for chaining.
 
     Each file that a query names is read from one version: the one that is newest, or that its selector means, when the
-    query is bound. A view looks again for each query, a relation each time it runs. A ``COPY … TO`` makes a version
-    once all of it was written, and none if the query fails.
+    query is bound. A view looks again for each query, a relation each time it runs.
+
+    A ``COPY … TO`` makes a version once all of it was written, and none if the query fails. A ``COPY`` of which duckdb
+    does not tell whether it failed is refused: ``PER_THREAD_OUTPUT``, ``FILE_SIZE_BYTES``, ``USE_TMP_FILE false`` and
+    a name without an extension. The exception is ``PARTITION_BY``: if that fails, each part that duckdb had begun may
+    become a version, cut off where the query ended. Do not read such parts; write them again.
 
     *root* and *storage_options* are those of `ArtifactFileSystem`. A second call replaces the first one's. The module
     ``duckdb`` itself may be given, for its default connection.
     """
     if connection.filesystem_is_registered(_PinningFileSystem.protocol):
         connection.unregister_filesystem(_PinningFileSystem.protocol)
-    connection.register_filesystem(_PinningFileSystem(ArtifactFileSystem(root, **storage_options)))
+    own = ArtifactFileSystem(root, skip_instance_cache=True, **storage_options)  # for transactions are of an instance
+    connection.register_filesystem(_PinningFileSystem(own))
     return connection
 
 
@@ -72,6 +77,8 @@ class _PinningFileSystem(AbstractFileSystem):  # type: ignore[misc]
         self._fs = fs
         self._lock = threading.Lock()
         self._known: dict[str, dict[str, Any]] = {}
+        self._folders: set[str] = set()
+        self._beside: dict[str, str] = {}
         self._drafts: dict[str, ArtifactWriter] = {}
 
     # reading
@@ -101,6 +108,7 @@ class _PinningFileSystem(AbstractFileSystem):  # type: ignore[misc]
         return found
 
     def isdir(self, path: str) -> bool:
+        self._folders.add(_path(path))
         there: bool = self._fs.isdir(path)
         return there
 
@@ -112,26 +120,40 @@ class _PinningFileSystem(AbstractFileSystem):  # type: ignore[misc]
     def isfile(self, path: str) -> bool:
         """Whether duckdb is to write beside a target and then move.
 
-        A name without an extension may be that of a folder for the parts of a table, so there the truth is told.
+        The truth is told of a name without an extension, which may be that of a folder for the parts of a table, and
+        of a part with a UUID: to append some, duckdb makes up names until one is free.
         """
-        return "." in path.rpartition("/")[2] or bool(self._fs.isfile(path))
+        path = _path(path)
+        folder, _, name = path.rpartition("/")
+        if "." not in name or (folder in self._folders and _UUID.search(name)):
+            return bool(self._fs.isfile(path))
+        self._beside[f"{folder}/{_BESIDE}{name}"] = path
+        return True
 
     def open(self, path: str, mode: str = "rb", *args: Any, **kwargs: Any) -> Any:
         path = _path(path)
+        if mode == "rb":
+            return _SharedReader(self._fs.open(path, mode, *args, **kwargs))
         folder, _, name = path.rpartition("/")
-        target = name.removeprefix(_BESIDE)
-        if mode != "wb" or target == name or "." not in target:
-            if mode == "wb" and name in _NEVER_CLOSED:
-                raise io.UnsupportedOperation(
-                    f"EXPORT DATABASE does not close {name}, so nobody knows whether it is whole; COPY the tables instead"
-                )
-            file = self._fs.open(path, mode, *args, **kwargs)
-            return _SharedReader(file) if mode == "rb" else file
+        target = self._beside.pop(path, None)
+        self._beside.pop(f"{folder}/{_BESIDE}{name}", None)  # duckdb asks about every file, and moves few
+        if mode == "wb" and target is not None:
+            return self._draft(path, target)
+        if mode == "wb" and "=" in folder.rpartition("/")[2]:  # a part of a partitioned table
+            return self._fs._open(path, mode)
+        raise io.UnsupportedOperation(
+            f"duckdb would not tell whether {name} is whole: COPY to one name with an extension, without"
+            " PER_THREAD_OUTPUT, FILE_SIZE_BYTES and USE_TMP_FILE false, or with PARTITION_BY to a folder"
+        )
+
+    def _draft(self, path: str, target: str) -> ArtifactWriter:
         with self._lock:
             left = self._drafts.get(path)
             if left is not None and not left.closed:
                 raise _at_once(target)
-            draft: ArtifactWriter = self._fs.open(f"{folder}/{target}", mode, autocommit=False)
+            # Not by `open`, which would keep it for the end of a transaction.
+            draft = self._fs._open(target, "wb", autocommit=False)
+            assert isinstance(draft, ArtifactWriter)
             self._drafts[path] = draft
         if left is not None:  # of a query that failed
             left.discard()

@@ -284,6 +284,73 @@ assert con.execute("FROM '{HOME}/tmp_{name}'").fetchall() == [(3,)]
         assert scope.versions(f"tmp_{name}") == [0]
 
 
+def test_a_copy_that_fails_within_a_transaction_makes_no_version(run_tool: Tool, root: Root) -> None:
+    """A transaction of fsspec holds what its own instance wrote; a COPY is none of its business, whole or not."""
+    run_tool(
+        f"""{START}
+fs = fsspec.filesystem("artifact")
+with fs.transaction:
+    fs.pipe_file("shop/alice/s1/note.txt", b"deferred")
+    fails(duckdb.InvalidInputException, "COPY ({TRAP}) TO '{HOME}/t.csv'", "a trap")
+    con.execute("COPY (SELECT 1 AS a) TO '{HOME}/good.csv'")
+    con.execute("COPY (SELECT 1 AS a, 2 AS k) TO '{HOME}/parts' (PARTITION_BY (k))")
+    con.execute("COPY (SELECT 3 AS a, 2 AS k) TO '{HOME}/parts' (PARTITION_BY (k), OVERWRITE)")
+    assert not fs.exists("{HOME}/note.txt")
+    assert con.execute("FROM '{HOME}/good.csv'").fetchall() == [(1,)]
+assert fs.cat_file("{HOME}/note.txt") == b"deferred"
+assert con.execute("SELECT a FROM '{HOME}/parts/*/*.csv'").fetchall() == [(3,)]
+assert not fs.transaction.files
+""",
+        helper=True,
+        **root.env,
+    )
+    with root.store() as store:
+        assert list(store.scope("shop", "alice", "s1").names()) == ["good.csv", "note.txt", "parts/k=2/data_0.csv"]
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "parts' (FORMAT parquet, PER_THREAD_OUTPUT)",
+        "parts' (FORMAT csv, PER_THREAD_OUTPUT, OVERWRITE_OR_IGNORE)",
+        "parts' (FORMAT csv, FILE_SIZE_BYTES '1MB')",
+        "parts' (FORMAT csv, PER_THREAD_OUTPUT, APPEND)",
+        "table' (FORMAT csv)",
+        "t.csv' (USE_TMP_FILE false)",
+        "tmp_t.csv' (USE_TMP_FILE false)",
+    ],
+)
+def test_a_copy_that_could_fail_unnoticed_is_refused(target: str, run_tool: Tool, root: Root) -> None:
+    run_tool(
+        f"""{START}
+fails(duckdb.Error, '''COPY (SELECT i AS a FROM range(9) r(i)) TO '{HOME}/{target}''', "duckdb would not tell whether")
+con.execute("COPY (SELECT 1 AS a) TO '{HOME}/t.csv'")
+""",
+        helper=True,
+        **root.env,
+    )
+    with root.store() as store:
+        assert list(store.scope("shop", "alice", "s1").names()) == ["t.csv"]
+
+
+def test_parts_may_be_appended_and_have_names_of_their_own(run_tool: Tool, root: Root) -> None:
+    run_tool(
+        f"""{START}
+for number, options in enumerate(("", "APPEND", "APPEND", "OVERWRITE_OR_IGNORE, FILENAME_PATTERN 'tmp_{{i}}'")):
+    options = f"(FORMAT parquet, PARTITION_BY (k), {{options}})".replace(", )", ")")
+    con.execute(f"COPY (SELECT i AS a, i % 2 AS k FROM range(10) r(i)) TO '{HOME}/parts' {{options}}")
+    query = "SELECT count(*), sum(a), count(DISTINCT filename) FROM read_parquet('{HOME}/parts/*/*.parquet', filename=true)"
+    assert con.execute(query).fetchall() == [(10 * (number + 1), 45 * (number + 1), 2 * (number + 1))]
+name = "0" * 8 + "-0000" * 3 + "-" + "0" * 12
+con.execute(f"COPY (SELECT 1 AS a) TO '{HOME}/{{name}}.csv'")
+fails(duckdb.InvalidInputException, f"COPY ({TRAP}) TO '{HOME}/{{name}}.csv'")
+assert con.execute(f"FROM '{HOME}/{{name}}.csv'").fetchall() == [(1,)]
+""",
+        helper=True,
+        **root.env,
+    )
+
+
 def test_the_filesystem_by_itself_would_publish_what_failed(run_tool: Tool, root: Root) -> None:
     """The planted fault: duckdb closes a file in the same way after a failure."""
     run_tool(
@@ -318,7 +385,7 @@ fails(duckdb.Error, "FROM read_csv('{HOME}/t.csv@prod')", "there is no tag 'prod
 fails(duckdb.Error, "FROM read_csv('{HOME}/@0/*.csv')", "numbers of their own")
 fails(duckdb.Error, "COPY (SELECT 2 AS a) TO '{HOME}/t.csv@0'", "never changes")
 fails(duckdb.Error, "COPY (SELECT 2 AS a) TO '{HOME}/@0/t.csv'", "never changes")
-fails(duckdb.Error, "CREATE TABLE x (a INTEGER); EXPORT DATABASE '{HOME}/all'", "COPY the tables instead")
+fails(duckdb.Error, "CREATE TABLE x (a INTEGER); EXPORT DATABASE '{HOME}/all'", "whether schema.sql is whole")
 fails(duckdb.Error, "ATTACH '{HOME}/t.db'")
 """,
         helper=True,
