@@ -2,7 +2,7 @@
 
 A scan pins the versions that its URLs select. When its LazyFrame is collected, polars' own reader reads local copies of
 them, so every option of polars means what it always means. Of a parquet artifact the copy is a sparse file: only the
-footer, and the columns and row groups that the query needs, are fetched. The other formats have no such parts (polars
+footer, and the columns that the query needs, are fetched. The other formats have no such parts (polars
 fetches whole files of theirs from a cloud, too). The copies lie in the folder for temporary files, and go with the last
 LazyFrame that reads them.
 """
@@ -44,8 +44,8 @@ _PIECE = 8 * 1024 * 1024
 def scan_parquet(source: Source, *, storage_options: Mapping[str, Any] | None = None, **options: Any) -> pl.LazyFrame:
     """`polars.scan_parquet` of artifacts: what they are now, however late it is collected.
 
-    Only the columns that a query uses are fetched, and of them only the row groups in which, by their statistics, a
-    row may pass the filter. *storage_options* are those of `ArtifactFileSystem`, *options* those of polars. Needs
+    Only the columns that a query uses are fetched, and of them only the row groups of its first rows where it ends
+    with these (``head``). *storage_options* are those of `ArtifactFileSystem`, *options* those of polars. Needs
     pyarrow, too.
 
     Raises:
@@ -73,72 +73,55 @@ def scan_ipc(source: Source, *, storage_options: Mapping[str, Any] | None = None
 class _Whole:
     """A pinned version and its local copy, which is fetched whole."""
 
-    def __init__(self, fs: ArtifactFileSystem, path: str, size: int, folder: _Folder, local: str) -> None:
-        self.fs, self.path, self.size = fs, path, size
+    def __init__(self, fs: ArtifactFileSystem, path: str, size: int, folder: _Folder, local: Path) -> None:
+        self.fs, self.path, self.size, self.local = fs, path, size, local
         self.url = f"{SCHEME}{path}"
-        self.local = folder.path / local
         self._folder = folder
         self._lock = threading.Lock()
+        self._begun = False
 
     def begin(self) -> None:
         """Fetch what tells the schema."""
         with self._lock:
-            if not self.local.exists():
-                self.fs.get_file(self.path, str(self.local))
+            if not self._begun:
+                self.local.parent.mkdir(parents=True, exist_ok=True)
+                self._begin()
+                self._begun = True
 
-    def fetch(
-        self, columns: set[str] | None, schema: Mapping[str, Any], predicate: pl.Expr | None, rows: int | None
-    ) -> bool:
-        """Fetch what a query needs: *columns*, None for all, where *predicate* may hold, or else of the first *rows*.
+    def _begin(self) -> None:
+        self.fs.get_file(self.path, str(self.local))
 
-        Whether something was left out on the word of statistics, so that polars may come upon a hole.
-        """
-        self.begin()
-        return False
+    def fetch(self, columns: set[str] | None, rows: int | None) -> None:
+        """Fetch *columns* of the first *rows*, None for all; `begin` was called before."""
 
 
 class _Parquet(_Whole):
     """A pinned version of which only parts are in its local copy; the others are holes, which are no valid pages."""
 
-    _metadata: Any = None
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._there: set[tuple[int, int]] = set()
-
-    def begin(self) -> None:
+    def _begin(self) -> None:
         from pyarrow import ArrowException
         from pyarrow.parquet import read_metadata
 
-        with self._lock:
-            if self.local.exists():
-                return
-            tail = self.fs.cat_file(self.path, max(0, self.size - _TAIL), self.size)
-            footer = 8 + (struct.unpack("<I", tail[-8:-4])[0] if len(tail) >= 8 else 0)
-            if len(tail) < footer <= self.size:
-                tail = self.fs.cat_file(self.path, self.size - footer, self.size)
-            self.local.parent.mkdir(parents=True, exist_ok=True)
-            with self.local.open("wb") as file:
-                file.truncate(self.size)
-                file.seek(self.size - len(tail))
-                file.write(tail)
-            try:
-                self._metadata = read_metadata(self.local)
-            except ArrowException:  # no parquet, as polars will say, or with a type that only polars knows: Int128
-                self.fs.get_file(self.path, str(self.local))
-
-    def fetch(
-        self, columns: set[str] | None, schema: Mapping[str, Any], predicate: pl.Expr | None, rows: int | None
-    ) -> bool:
-        self.begin()
-        if self._metadata is None:
-            return False
-        groups = [self._metadata.row_group(number) for number in range(self._metadata.num_row_groups)]
-        if predicate is not None:
-            kept = _may_hold(self.path, groups, predicate, schema)
+        self._there: set[tuple[int, int]] = set()
+        self._groups: list[Any] = []
+        tail = self.fs.cat_file(self.path, max(0, self.size - _TAIL), self.size)
+        footer = 8 + (struct.unpack("<I", tail[-8:-4])[0] if len(tail) >= 8 else 0)
+        if len(tail) < footer <= self.size:
+            tail = self.fs.cat_file(self.path, self.size - footer, self.size)
+        with self.local.open("wb") as file:
+            file.truncate(self.size)
+            file.seek(self.size - len(tail))
+            file.write(tail)
+        try:
+            metadata = read_metadata(self.local)
+        except ArrowException:  # no parquet, as polars will say, or with a type that only polars knows: Int128
+            self.fs.get_file(self.path, str(self.local))
         else:
-            before = [0, *accumulate(group.num_rows for group in groups)]
-            kept = [group for group, start in zip(groups, before, strict=False) if rows is None or start < rows]
+            self._groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+
+    def fetch(self, columns: set[str] | None, rows: int | None) -> None:
+        before = accumulate((group.num_rows for group in self._groups), initial=0)
+        kept = [group for group, start in zip(self._groups, before, strict=False) if rows is None or start < rows]
         with self._lock:
             wanted = {chunk for group in kept for chunk in _chunks(group, columns)} - self._there
             with self.local.open("r+b") as file:
@@ -149,7 +132,6 @@ class _Parquet(_Whole):
                         file.seek(start)
                         file.write(piece)
             self._there |= wanted
-        return len(kept) < len(groups)
 
 
 def _chunks(group: Any, columns: set[str] | None) -> Iterator[tuple[int, int]]:
@@ -183,45 +165,6 @@ def _batches(chunks: Iterable[tuple[int, int]]) -> Iterator[list[tuple[int, int]
         yield batch
 
 
-def _may_hold(path: str, groups: list[Any], predicate: pl.Expr, schema: Mapping[str, Any]) -> list[Any]:
-    """The row groups in which *predicate* may hold, as far as their statistics and hive's folders tell.
-
-    A guess that saves bytes. Polars decides again, and if it does not skip what was skipped here, it meets a hole.
-    """
-    skip = getattr(predicate, "_skip_batch_predicate", lambda schema: None)(dict(schema))
-    if skip is None or not groups:
-        return groups
-    told: dict[str, list[Any]] = {"len": [group.num_rows for group in groups]}
-    kinds: dict[str, Any] = {"len": pl.get_index_type()}
-    hive = dict(piece.split("=", 1) for piece in path.split("/")[:-1] if "=" in piece)
-    for name in predicate.meta.root_names():
-        values = [_statistics(group, name) for group in groups]
-        if name in hive:
-            values = [(hive[name], hive[name], 0)] * len(groups)
-        for suffix, place in (("min", 0), ("max", 1), ("nc", 2)):
-            told[f"{name}_{suffix}"] = [value[place] for value in values]
-            kinds[f"{name}_{suffix}"] = schema[name] if suffix != "nc" else pl.get_index_type()
-    try:
-        frame = pl.DataFrame([pl.Series(name, values, strict=False).cast(kinds[name]) for name, values in told.items()])
-        skipped = frame.select(skip.fill_null(False)).to_series()
-    except (pl.exceptions.PolarsError, TypeError, ValueError, OverflowError):
-        return groups
-    if len(skipped) != len(groups):
-        return groups
-    return [group for group, without in zip(groups, skipped, strict=True) if not without]
-
-
-def _statistics(group: Any, name: str) -> tuple[Any, Any, int | None]:
-    """Least, greatest, and number of nulls of a column in a row group; None each where they are not told."""
-    for number in range(group.num_columns):
-        chunk = group.column(number)
-        if chunk.path_in_schema == name and chunk.is_stats_set:
-            told = chunk.statistics
-            nulls = told.null_count if told.has_null_count else None
-            return (told.min, told.max, nulls) if told.has_min_max else (None, None, nulls)
-    return None, None, None
-
-
 def _scan(
     scan: Callable[..., pl.LazyFrame],
     source: Source,
@@ -231,6 +174,7 @@ def _scan(
 ) -> pl.LazyFrame:
     folder = _Folder()
     files: list[_Whole] = []
+    whole_folder = False
     for url in [source] if isinstance(source, str) else source:
         fs, path = url_to_fs(url, **(storage_options or {}))
         if not isinstance(fs, ArtifactFileSystem):
@@ -238,10 +182,15 @@ def _scan(
         found = pinned(fs, path, folders=True)
         if not found:
             raise ArtifactNotFound(f"nothing lies at {url}")
-        files += [kind(fs, name, info["size"], folder, _local(name)) for name, info in found.items()]
+        whole_folder = isinstance(source, str) and fs.isdir(path)
+        for name, info in found.items():
+            # Versions and stores are no part of a local path, so that each file but those of one folder is kept apart.
+            base = folder.path / ("0" if whole_folder else str(len(files)))
+            files.append(kind(fs, name, info["size"], folder, base / _local(name)))
     places: str | list[str] = [str(file.local) for file in files]
-    if isinstance(source, str) and fs.isdir(path):
-        places = str(folder.path / _local(path))  # for polars looks for hive's partitions where it is given a folder
+    if whole_folder:  # for polars looks for hive's partitions where it is given a folder
+        places = str(folder.path / "0" / _local(path))
+        _refuse_nested(files)
 
     def native() -> pl.LazyFrame:
         for file in files:
@@ -256,29 +205,32 @@ def _scan(
         columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, batch_size: int | None
     ) -> Iterator[pl.DataFrame]:
         frame = native()
-        schema = frame.collect_schema()
-        needed = (
-            None if columns is None else {*columns, *(predicate.meta.root_names() if predicate is not None else ())}
-        )
-        if predicate is not None:
-            frame = frame.filter(predicate)
-        if columns is not None:
-            frame = frame.select(columns)
+        needed = None if columns is None else set(columns)
         limit = options.get("n_rows")
-        if n_rows is not None:
+        if n_rows is not None:  # polars counts rows before it filters them
             frame = frame.head(n_rows)
             limit = n_rows if limit is None else min(n_rows, limit)
-        holes = [file.fetch(needed, schema, predicate, limit) for file in files]
-        try:
-            yield frame.collect()
-        except pl.exceptions.PolarsError:
-            if not any(holes):
-                raise
-            for file in files:
-                file.fetch(needed, schema, None, None)
-            yield frame.collect()
+        if predicate is not None:
+            frame = frame.filter(predicate)
+            if needed is not None:
+                needed.update(predicate.meta.root_names())
+        if columns is not None:
+            frame = frame.select(columns)
+        for file in files:
+            file.fetch(needed, limit)
+        yield frame.collect()
 
     return register_io_source(read, schema=lambda: native().collect_schema(), is_pure=True)
+
+
+def _refuse_nested(files: Iterable[_Whole]) -> None:
+    places = {file.local: file.url for file in files}
+    for place in places:
+        for above in place.parents:
+            if above in places:
+                raise InvalidRef(
+                    f"{places[above]} is an artifact and a folder: a folder with it cannot be scanned whole"
+                )
 
 
 class _Folder:
