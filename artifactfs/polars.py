@@ -114,7 +114,10 @@ class _Parquet(_Whole):
             file.write(tail)
         try:
             metadata = read_metadata(self.local)
-        except ArrowException:  # no parquet, as polars will say, or with a type that only polars knows: Int128
+        except (
+            ArrowException,
+            OSError,
+        ):  # no parquet, as polars will say, or with a type that only polars knows: Int128
             self.fs.get_file(self.path, str(self.local))
         else:
             self._groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]

@@ -375,7 +375,7 @@ def twins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     frame = pl.DataFrame(
         {
             "row": rows,
-            "word": rows.cast(pl.String).str.zfill(70),
+            "word": "w" + rows.cast(pl.String).str.zfill(70),
             "float": [
                 None if row % 7 == 0 else float("nan") if row % 11 == 0 else -0.0 if row % 5 == 0 else row / 3
                 for row in rows
@@ -413,7 +413,7 @@ PREDICATES = st.recursive(
                         C("some") != at,
                         C("float") >= at / 3,
                     ),
-                    *(C("word") > str(at).zfill(70), C("row").is_in([at, 7]), C("some").eq_missing(at)),
+                    *(C("word") > "w" + str(at).zfill(70), C("row").is_in([at, 7]), C("some").eq_missing(at)),
                 ]
             )
         ),
@@ -512,6 +512,16 @@ def test_versions_and_stores_are_not_taken_for_each_other() -> None:
         )
         assert versions.filter(pl.col("v") == 0).collect().rows() == [(0, f"{HOME}/@0/t.{kind}")]
         assert versions.collect()["v"].to_list() == [1, 1, 0, 1, 1]
+
+
+@pytest.mark.parametrize("data", [b"", b"PAR1", b"PAR1" + bytes(100) + b"\x40\0\0\0PAR1", b"PAR1\xff\xff\xff\xffPAR1"])
+def test_what_is_no_parquet_is_said_by_polars(data: bytes) -> None:
+    scope = ArtifactStore("memory://polars-broken").scope("shop", "alice", "s1")
+    version = scope.save("t.parquet", data).version
+    lazy = helper.scan_parquet(f"{HOME}/t.parquet@{version}", storage_options={"root": "memory://polars-broken"})
+    for _ in range(2):
+        with pytest.raises(pl.exceptions.ComputeError, match="parquet"):
+            lazy.collect()
 
 
 def test_a_folder_in_which_an_artifact_is_a_folder_too_is_refused() -> None:
