@@ -12,13 +12,24 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from fsspec import get_filesystem_class
+from fsspec.spec import AbstractFileSystem
 from upath import UPath
+from upath._flavour import WrappedFileSystemFlavour
 from upath.types import JoinablePathLike
 
+from artifactfs.filesystem import ArtifactFileSystem
 from artifactfs.refs import Ref
 
 # UPath reads paths as the filesystem class does, but only where fsspec has loaded that already; else it warns.
 get_filesystem_class("artifact")
+
+
+class _Pieces(ArtifactFileSystem):
+    """The filesystem as a path's parser needs it: ``@3`` is a piece of a path like any other."""
+
+    @classmethod
+    def _parent(cls, path: Any) -> str:
+        return str(AbstractFileSystem._parent(path))
 
 
 class ArtifactPath(UPath):
@@ -33,6 +44,7 @@ class ArtifactPath(UPath):
     """
 
     __slots__ = ()
+    parser = WrappedFileSystemFlavour(_Pieces)
 
     @classmethod
     def _transform_init_args(
