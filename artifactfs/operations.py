@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import datetime
+from operator import index
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -453,9 +455,9 @@ class ScopeOperations:
         if version is None:
             yield from delete_all(env, artifact)
             return
-        if type(version) is not int:
-            raise InvalidRef(f"delete takes a version number, not {version!r}", artifact=artifact.label)
-        number = version if version >= 0 else (yield from self._from_the_end(artifact, version))
+        number = _number(version, artifact, "delete takes a version number")
+        if number < 0:
+            number = yield from self._from_the_end(artifact, number)
         yield from delete_version(env, artifact, number)
 
     def _find(self, artifact: ArtifactId, version: Version, *, whole: bool, view: View | None = None) -> Steps[Found]:
@@ -473,9 +475,9 @@ class ScopeOperations:
             return found
         if isinstance(version, datetime):
             return (yield from self._at(artifact, version, whole=whole))
-        if type(version) is not int:
-            raise InvalidRef(f"a version is a number, 'latest' or a datetime, not {version!r}", artifact=artifact.label)
-        number = version if version >= 0 else (yield from self._from_the_end(artifact, version))
+        number = _number(version, artifact, "a version is a number, 'latest' or a datetime")
+        if number < 0:
+            number = yield from self._from_the_end(artifact, number)
         seen = yield from fetch(artifact, number, whole=whole, limit=limit)
         if isinstance(seen, Found) and not isinstance(seen.record, Removed):
             return seen
@@ -507,6 +509,14 @@ class ScopeOperations:
             artifact=artifact.label,
             version=moment,
         )
+
+
+def _number(version: object, artifact: ArtifactId, wanted: str) -> int:
+    """*version* as a plain int; integers of other libraries (numpy's) are taken, truth values and floats are not."""
+    if not isinstance(version, bool):
+        with suppress(TypeError):
+            return index(version)  # type: ignore[arg-type]
+    raise InvalidRef(f"{wanted}, not {version!r}", artifact=artifact.label)
 
 
 def _aware(moment: datetime) -> datetime:

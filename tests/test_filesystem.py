@@ -743,6 +743,16 @@ def test_local_files_go_in_and_out(fs: ArtifactFileSystem, tmp_path: Path) -> No
         fs.put_file(tmp_path / "none", f"{S}/none")
 
 
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_local_file_is_named_alike_whether_its_path_is_text_or_an_object(
+    fs: ArtifactFileSystem, tmp_path: Path, kind: type
+) -> None:
+    fs.store.scope("shop", "alice", "s1").save("100%.csv", b"a")
+    fs.get(f"{S}/100%25.csv", kind(tmp_path / "100%25.csv"))
+    fs.get(f"{S}/100%25.csv", kind(tmp_path / "other.csv"))
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["100%.csv", "other.csv"]
+
+
 # which store
 
 

@@ -193,6 +193,27 @@ def test_what_says_nothing_says_how_it_is_written(fs: ArtifactFileSystem, local:
 
 
 @pytest.mark.usefixtures("unchanged")
+@pytest.mark.parametrize("tail", ["x@2026-11-20T19:03:17", "x@2026-11-20", "x@2026-11-20 19:03", "@2026-11-20/x"])
+def test_a_time_without_its_zone_is_part_of_a_name_and_the_error_says_so(fs: ArtifactFileSystem, tail: str) -> None:
+    for do in (fs.cat_file, fs.info, fs.open, fs.created):
+        with pytest.raises(ArtifactNotFound, match="select by time write it whole, with its zone"):
+            do(f"{S}/{tail}")
+    with pytest.raises(ArtifactNotFound) as caught:
+        fs.info(f"{S}/nothing@8 o.clock")
+    assert "zone" not in str(caught.value)
+
+
+def test_anonymous_access_means_nothing_to_memory_and_local_folders(tmp_path: Path) -> None:
+    """pandas asks for it after any PermissionError, and shows what that then raises."""
+    for root in (f"memory://anonymous{next(_fresh)}", str(tmp_path / "store")):
+        ArtifactFileSystem(root).pipe_file(f"{S}/x", b"1")
+        read_only = ArtifactFileSystem(root, read_only=True, anon=True)
+        assert read_only.cat_file(f"{S}/x") == b"1"
+        with pytest.raises(AccessDenied, match="read_only=True"):
+            read_only.pipe_file(f"{S}/x", b"2")
+
+
+@pytest.mark.usefixtures("unchanged")
 @pytest.mark.parametrize("path", [f"{S}/%00", f"{S}/a%00b", f"{S}/\ud800", f"{S}/{'x' * 1025}", f"{S}/user:user:x"])
 def test_what_no_store_can_hold_is_an_invalid_name(fs: ArtifactFileSystem, local: Path, path: str) -> None:
     refused(fs, local, {**READS, **LOOKS, **WRITES}, path, InvalidName, None)

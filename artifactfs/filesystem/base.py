@@ -144,7 +144,11 @@ class Base(AsyncFileSystem):  # type: ignore[misc]
         found = self._stores.get(url)
         if found is not None:
             return found
-        store = ArtifactStore(url, **self._options)
+        options = self._options
+        if "://" not in url or url.startswith(("file://", "memory://")):
+            # After any PermissionError pandas tries once more with anon=True, and that error is the one it shows.
+            options = {name: value for name, value in options.items() if name != "anon"}
+        store = ArtifactStore(url, **options)
         return self._stores.setdefault(url, (store, awaited_store(store), Recent()))
 
     @property

@@ -86,7 +86,7 @@ class Reading(Base):
 
     async def _get(self, rpath: Any, lpath: Any, *args: Any, **kwargs: Any) -> Any:
         """As fsspec's. A local file that is named after its artifact has the artifact's name, however paths spell that."""
-        return await super()._get(rpath, lpath, *args, as_named=isinstance(lpath, str), **kwargs)
+        return await super()._get(rpath, lpath, *args, as_named=not isinstance(lpath, (list, tuple)), **kwargs)
 
     async def _get_file(
         self, rpath: Any, lpath: Any, callback: Any = DEFAULT_CALLBACK, *, as_named: bool = False, **kwargs: Any

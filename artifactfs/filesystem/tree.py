@@ -6,6 +6,7 @@ All of it is steps of the store's operations, so that the blocking and the await
 from __future__ import annotations
 
 import errno
+import re
 import threading
 import time
 from collections.abc import Callable, Collection
@@ -38,6 +39,10 @@ REMEMBERED = 1000
 ZARR = {"zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata"}
 """Files of which a folder holds one if it is a Zarr store, of format 3 or 2."""
 
+_NEARLY_A_TIME = re.compile(
+    r"@[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[T ][0-9:.]*)?$|^/@[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[T ][0-9:.]*)?/"
+)
+
 T = TypeVar("T")
 
 
@@ -69,9 +74,9 @@ def look(core: Core, ref: Ref) -> Steps[dict[str, Any]]:
     if ref.name is not None:
         try:
             return file_info(ref.path, (yield from stat(core, ref)))
-        except FileNotFoundError:
+        except FileNotFoundError as error:
             if not (yield from folder_instead(core, ref)):
-                raise
+                raise _advised(error, ref) from None
     elif not (yield from has(core, ref)):
         raise nothing(ref)
     return folder_info(ref.path)
@@ -288,10 +293,10 @@ def of_a_file(core: Core, ref: Ref, steps: Steps[T]) -> Steps[T]:
     """
     try:
         return (yield from steps)
-    except FileNotFoundError:
+    except FileNotFoundError as error:
         if (yield from folder_instead(core, ref)):
             raise is_a_folder(ref) from None
-        raise
+        raise _advised(error, ref) from None
 
 
 def resolve(core: Core, recent: Recent, ref: Ref) -> Steps[tuple[ArtifactId, Blob]]:
@@ -350,6 +355,13 @@ def is_a_folder(ref: Ref) -> IsADirectoryError:
 
 def nothing(ref: Ref) -> ArtifactNotFound:
     return ArtifactNotFound(f"nothing lies at {ref}{_shape(ref)}")
+
+
+def _advised(error: FileNotFoundError, ref: Ref) -> FileNotFoundError:
+    """*error*, with a word on the commonest slip in selecting: a date, or a time without its zone, is part of a name."""
+    if ref.selector is None and _NEARLY_A_TIME.search(f"/{ref.name}"):
+        return ArtifactNotFound(f"{error}; to select by time write it whole, with its zone: @2026-11-20T19:03:17Z")
+    return error
 
 
 def _shape(ref: Ref) -> str:

@@ -143,13 +143,14 @@ class Writing(Reading):
 
     async def _take_away(self, path: Any) -> None:
         ref, name = self._target(path)
-        self._recent.forget(everywhere=True)
         try:
             await self._ascope(ref).remove(name)
         except FileNotFoundError:
             if await self._arun(folder_instead(self._core, ref)):
                 raise is_a_folder(ref) from None
             raise
+        finally:
+            self._recent.forget(everywhere=True)
 
     async def _rm(self, path: Any, recursive: bool = False, maxdepth: int | None = None, **kwargs: Any) -> None:
         """`rm_file` of each path or glob; with *recursive* also of all that lies below it."""
@@ -187,7 +188,10 @@ class Writing(Reading):
         return any(done)
 
     def mv(self, path1: Any, path2: Any, recursive: bool = False, maxdepth: int | None = None, **kwargs: Any) -> None:
-        """Copy, then remove: the history stays under the old name, and the new name goes on with the newest version."""
+        """Copy, then remove: the history stays under the old name, and the new name goes on with the newest version.
+
+        What someone else saves under the old name in between goes out of view with it, and can be read by its number.
+        """
         path1, path2 = stringify_path(path1), stringify_path(path2)
         self._blocking(self._mv, path1, path2, recursive=recursive, maxdepth=maxdepth, **kwargs)
 

@@ -26,6 +26,16 @@ from artifactfs.store import ArtifactStore, Scope
 from artifactfs.testing.store_base import LONG, Raw, StoreTests, again, numbers
 
 
+class Index:
+    """An integer of another library, as numpy has them."""
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+    def __index__(self) -> int:
+        return self.value
+
+
 class Reading(StoreTests):
     def test_versions_are_named_by_number_from_the_end_and_by_time(self, scope: Scope) -> None:
         saved = [scope.save("x", b"%d" % number) for number in range(4)]
@@ -44,6 +54,8 @@ class Reading(StoreTests):
             with scope.open("x", version=version) as file:
                 assert file.read() == b"%d" % number
         assert scope.load("x", datetime.now(UTC) + timedelta(days=1)).data == b"3"
+        other: Any = Index
+        assert (scope.load("x", other(1)).data, scope.load("x", other(-1)).data) == (b"1", b"3")
         elsewhere = saved[1].timestamp.astimezone(tz=None)
         assert scope.load("x", elsewhere).data == b"1"
 

@@ -170,7 +170,7 @@ class Saving(StoreTests):
             ("x.csv", b"a,b", None, "text/csv"),
             ("x.csv", b"a,b", "text/plain; charset=utf-8", "text/plain; charset=utf-8"),
             ("X.JPG", b"", None, "image/jpeg"),
-            ("picture", b"\x89PNG\r\n\x1a\n" + bytes(20), None, "image/png"),
+            ("table", b"PAR1" + bytes(20), None, "application/vnd.apache.parquet"),
             ("something", b"\x01\x02", None, "application/octet-stream"),
         ],
     )
