@@ -15,6 +15,14 @@ from . import wheel as wheels
 from .wheel import Root, Tool
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        params = getattr(getattr(item, "callspec", None), "params", {})
+        if item.get_closest_marker("nightly_over_s3") and params.get("root") == "moto":
+            item.add_marker(pytest.mark.nightly)
+
+
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     """The folder that this repository's wheel is installed in; made once for all workers of a run."""

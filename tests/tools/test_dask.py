@@ -55,7 +55,7 @@ def write(file, n):
 """
 
 
-@pytest.mark.parametrize("way", ["threads", "processes"])
+@pytest.mark.parametrize("way", ["threads", pytest.param("processes", marks=pytest.mark.nightly_over_s3)])
 def test_tables_and_texts_are_written_and_read_by_threads_and_by_processes(
     run_tool: Tool, root: Root, way: str
 ) -> None:
@@ -73,6 +73,7 @@ if __name__ == "__main__":
         assert root.versions(name) == [0]
 
 
+@pytest.mark.nightly_over_s3
 def test_workers_of_a_cluster_are_told_the_store_by_the_options_alone(run_tool: Tool, root: Root) -> None:
     run_tool(
         START

@@ -11,7 +11,7 @@ import pytest
 from artifactfs import duckdb as duckdb_helper
 from artifactfs.store import ArtifactStore
 
-from .wheel import Root, Tool
+from .wheel import Root, Tool, over_s3
 
 HOME = "artifact://shop/alice/s1"
 
@@ -64,18 +64,19 @@ TYPES = {
 ALL = ", ".join(f"{made} AS {name}" for name, made in TYPES.items())
 
 
-@pytest.mark.parametrize(
-    ("name", "options"),
-    [
-        ("t.parquet", "(COMPRESSION zstd)"),
-        ("t.csv", ""),
-        ("t.csv.gz", ""),
-        ("t.json", ""),
-        ("t.ndjson", "(FORMAT json)"),
-    ],
-)
-def test_every_type_comes_back_from_every_version(name: str, options: str, run_tool: Tool, root: Root) -> None:
+FORMATS = {
+    "t.parquet": "(COMPRESSION zstd)",
+    "t.csv": "",
+    "t.csv.gz": "",
+    "t.json": "",
+    "t.ndjson": "(FORMAT json)",
+}
+
+
+@pytest.mark.parametrize("name", over_s3(FORMATS, "t.parquet"))
+def test_every_type_comes_back_from_every_version(name: str, run_tool: Tool, root: Root) -> None:
     """What comes back is what duckdb makes of the same file on the local disk."""
+    options = FORMATS[name]
     run_tool(
         f"""{START}
 con.execute('''CREATE TABLE made AS SELECT i AS row, {ALL} FROM range(100_000) r(i)''')
@@ -199,6 +200,7 @@ assert con.execute(once).fetchall() == [(0,)]
     )
 
 
+@pytest.mark.nightly_over_s3
 def test_threads_that_share_a_file_read_what_each_of_them_asks_for(run_tool: Tool, root: Root) -> None:
     run_tool(
         f"""{START}

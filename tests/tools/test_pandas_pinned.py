@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from .wheel import Root, Tool
+from .wheel import Root, Tool, over_s3
 
 SAVERS = 20
 
@@ -37,7 +37,7 @@ for rows in (10, len(frame)):
 """
 
 
-@pytest.mark.parametrize("name", ["t.parquet", "t.csv.gz"])
+@pytest.mark.parametrize("name", over_s3(["t.parquet", "t.csv.gz"], "t.parquet"))
 def test_a_version_is_the_same_before_during_and_after_twenty_saves(name: str, run_tool: Tool, root: Root) -> None:
     """All twenty are half-way when it is read first, and go on to their end while it is read again and again."""
     run_tool(WRITER, **root.env)

@@ -85,6 +85,7 @@ raises(FileNotFoundError, xr.open_zarr, "artifact://shop/alice/s1/absent.zarr", 
     )
 
 
+@pytest.mark.nightly_over_s3
 def test_what_is_overwritten_appended_to_and_replaced_in_part_keeps_its_history(run_tool: Tool, root: Root) -> None:
     run_tool(START + LIFE, **root.env)
 
@@ -163,6 +164,7 @@ xr.testing.assert_allclose(mean, wanted["temperature"].mean("time"))
     )
 
 
+@pytest.mark.nightly_over_s3
 def test_a_store_is_read_as_it_was_at_a_time_whatever_is_written_since(run_tool: Tool, root: Root) -> None:
     run_tool(
         START

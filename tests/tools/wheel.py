@@ -9,9 +9,12 @@ import os
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from artifactfs import ArtifactStore
 
@@ -28,6 +31,11 @@ if __name__ == "__main__":
     _used = getattr(_sys.modules.get("artifactfs"), "__file__", None)
     assert str(_used).startswith({folder!r}), f"artifactfs was not used from the wheel but from {{_used}}"
 """
+
+
+def over_s3(formats: Iterable[str], *these: str) -> list[Any]:
+    """Parameters of a test: all *formats*, of which over S3 only *these* are tried in CI."""
+    return [pytest.param(one, marks=[pytest.mark.nightly_over_s3] * (one not in these)) for one in formats]
 
 
 def install(shared: Path) -> Path:
