@@ -39,11 +39,15 @@ suite: $(VENV)/.dev
 
 other-pythons: $(OTHER_PYTHONS:%=test-%)
 
-# What may differ between Pythons needs no more than one server, and no data tools. A Python that is not there is an
-# error in CI, and said elsewhere.
+# What may differ between Pythons: all that needs no server and no data tool, and one server by threads and event loops.
+# A Python that is not there is an error in CI, and said elsewhere.
+LOCALLY := --servers none --ignore tests/tools --ignore tests/test_testing_plugin.py
+REMOTELY := --servers moto tests/test_backend_s3.py tests/test_filesystem_async.py
+
 test-%:
 	@if python="$$(bash .ci/find-python $*)"; then \
-		$(MAKE) --no-print-directory test VENV=.venv-$* PYTHON="$$python" LESS="--servers moto --ignore tests/tools"; \
+		run="$(MAKE) --no-print-directory test VENV=.venv-$* PYTHON=$$python"; \
+		$$run LESS="$(LOCALLY)" && $$run LESS="$(REMOTELY)"; \
 	elif [ "$${CI:-}" = true ]; then \
 		echo "Python $* was not found: install it, or let pyenv do so"; exit 1; \
 	else \
