@@ -120,7 +120,7 @@ class ArtifactReader(io.BufferedReader):
     """One version as a seekable binary file. What it reads is always of that version, whatever is saved meanwhile.
 
     A read at a new place asks the store for exactly its bytes, by one request; reading on fetches ahead, up to 4 MiB
-    (`artifactfs.read_ahead`). Threads may share it: each read is whole.
+    (`artifactfs.read_ahead`). Threads may share it: each `read` and `readinto` is whole.
 
     Attributes:
         record: the version's record.
@@ -132,7 +132,7 @@ class ArtifactReader(io.BufferedReader):
 
         self._raw = _Raw(payload_size(record), fetch)
         super().__init__(self._raw, LEAST)
-        # The buffer's own lock guards the raw file; this one its `end`.
+        # The buffer's own lock guards the raw file; this one what is done in more than one step.
         self._turn = threading.RLock()
         self.record = record
 
@@ -142,24 +142,25 @@ class ArtifactReader(io.BufferedReader):
         return self.record.filename
 
     def read(self, size: int | None = -1, /) -> bytes:
-        if size is not None and 0 <= size < LEAST:
-            self._raw.asked = size
-            return _read(self, size)
         with self._turn:
+            if size is not None and 0 <= size < LEAST:
+                self._raw.asked = size
+                return _read(self, size)
             # A long read is "all", up to its end: so it comes without a copy.
             if size is None or size < 0:
                 self._raw.end = self._raw.ahead.size
                 return _read(self)
             self._raw.end = self.tell() + size
             data = _read(self)
-            # Less at the end of the file; or where another thread made a short read meanwhile.
+            # Less at the end of the file; or where another thread read lines meanwhile.
             return data if len(data) == size else data + _read(self, size - len(data))
 
     def readinto(self, buffer: Any, /) -> int:
         """Fill *buffer*, less only at the end; returns how many bytes that were."""
         size = memoryview(buffer).nbytes
-        self._raw.asked = size if size <= LEAST else 0  # the buffer passes a longer one on
-        return super().readinto(buffer)
+        with self._turn:
+            self._raw.asked = size if size <= LEAST else 0  # the buffer passes a longer one on
+            return super().readinto(buffer)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
         with self._turn:

@@ -9,10 +9,12 @@ import io
 import itertools
 import pickle
 import random
+import sys
 import threading
 import tracemalloc
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -468,6 +470,62 @@ def test_threads_and_tasks_that_share_a_reader_each_get_whole_pieces(shelf: Shel
 
     whole = sorted(DATA[at : at + size] for at in range(0, len(DATA), size))
     assert sorted(pieces) == whole == sorted(asyncio.run(main()))
+
+
+def _by_reading(file: Any, size: int) -> bytes:
+    return bytes(file.read(size))
+
+
+def _by_filling(file: Any, size: int) -> bytes:
+    buffer = bytearray(size)
+    return bytes(buffer[: file.readinto(buffer)])
+
+
+def _pieces_of_threads(file: Any) -> list[bytes]:
+    """What four threads read that share *file*, each in pieces of all sizes; what fails is no piece of the data."""
+    pieces: list[bytes] = []
+
+    def work(seed: int) -> None:
+        chance = random.Random(seed)
+        while True:
+            way = chance.choice([_by_reading, _by_filling])
+            try:
+                piece = way(file, chance.choice([40, 4096, LEAST, LEAST + 1, 100_000]))
+            except ValueError as error:
+                pieces.append(str(error).encode())
+                return
+            if not piece:
+                return
+            pieces.append(piece)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return pieces
+
+
+def test_threads_that_share_a_reader_tear_no_piece_whatever_its_size(shelf: Shelf) -> None:
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(5):
+            with shelf.open() as file:
+                pieces = _pieces_of_threads(file)
+            assert sum(map(len, pieces)) == len(DATA)
+            assert all(piece in DATA for piece in pieces)
+        # The control: without its lock.
+        torn = 0
+        for _ in range(100):
+            with shelf.open() as file:
+                file._turn = nullcontext()  # type: ignore[assignment]
+                torn += sum(piece not in DATA for piece in _pieces_of_threads(file))
+            if torn:
+                break
+        assert torn
+    finally:
+        sys.setswitchinterval(usual)
 
 
 @pytest.mark.parametrize("size", [100, 200_000, -1])
