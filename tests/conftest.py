@@ -36,7 +36,6 @@ for _name in ("NO_PROXY", "no_proxy"):
 
 # The same examples at every run, so that a failure is the change's own; `make nightly` looks for new ones.
 settings.register_profile("default", deadline=None, derandomize=True, max_examples=50)
-settings.register_profile("ci", deadline=None, derandomize=True, max_examples=100)
 settings.register_profile("nightly", deadline=None, max_examples=5000, stateful_step_count=100, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 

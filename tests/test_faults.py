@@ -22,7 +22,11 @@ from .servers import Server
 FAULTS = {"drop": DROP, "refuse": REFUSE, "cut": CUT, "slow down": SLOW_DOWN}
 SHORT = b"short, and saved by one create"
 
-_S3 = ["moto", *(pytest.param(name, marks=pytest.mark.server(name)) for name in ("ceph", "minio"))]
+_S3 = [
+    "moto",
+    pytest.param("ceph", marks=pytest.mark.server("ceph")),
+    pytest.param("minio", marks=[pytest.mark.server("minio"), pytest.mark.nightly]),
+]
 _ALL = [*_S3, pytest.param("fake_gcs", marks=pytest.mark.server("fake_gcs"))]
 
 

@@ -42,7 +42,7 @@ from .simulations.scenarios import PLAIN, Way, pairs, singles, triples
 
 STARTS = starts()
 
-SECONDS = float(os.environ.get("ARTIFACTFS_SIM_SECONDS", "60"))
+SECONDS = float(os.environ.get("ARTIFACTFS_SIM_SECONDS", "30"))
 """How long three writers are explored; two writers, another process and a fault half as long."""
 
 
@@ -280,8 +280,8 @@ def test_a_special_case(name: str, say: Callable[[str], None]) -> None:
 # Everything
 
 
-# Each of these takes more than a minute.
-LONG = ("removed", "one, claimed", "deleted, payload left")
+# Each of these takes a minute or more.
+LONG = ("two", "claimed", "removed", "fenced", "one, claimed", "deleted, payload left")
 
 
 @pytest.mark.deep

@@ -96,6 +96,7 @@ if __name__ == "__main__":
     )
 
 
+@pytest.mark.nightly_over_s3
 def test_a_folder_that_is_overwritten_is_read_anew_and_keeps_its_history(run_tool: Tool, root: Root) -> None:
     run_tool(
         START
@@ -131,6 +132,7 @@ assert set(dd.read_parquet(f"{folder}/by")["word"].compute()) == set(table.WORDS
     assert root.versions("t/part.2.parquet") == [0]
 
 
+@pytest.mark.nightly_over_s3
 def test_csv_is_read_in_blocks_compressed_and_as_one_file(run_tool: Tool, root: Root) -> None:
     run_tool(
         START

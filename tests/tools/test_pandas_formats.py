@@ -112,7 +112,7 @@ for place, wanted, compression in [
 """
 
 
-@pytest.mark.parametrize("name", over_s3(FORMATS, "t.parquet", "t.csv.gz"))
+@pytest.mark.parametrize("name", over_s3(FORMATS, "t.parquet"))
 def test_every_version_of_a_table_comes_back_whole(name: str, run_tool: Tool, root: Root) -> None:
     chosen = FORMATS[name]
     repair = textwrap.indent(textwrap.dedent(chosen.repair), "    ").strip()

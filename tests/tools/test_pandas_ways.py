@@ -9,7 +9,7 @@ import pytest
 
 from ..proxy import SLOW_DOWN, in_front_of
 from ..servers import Server
-from .wheel import Root, Tool
+from .wheel import Root, Tool, over_s3
 
 
 def test_the_store_is_named_by_the_url_by_options_or_by_the_environment(run_tool: Tool, root: Root) -> None:
@@ -44,6 +44,7 @@ def test_the_store_is_named_by_the_url_by_options_or_by_the_environment(run_tool
     run_tool(from_environment, **root.env)
 
 
+@pytest.mark.nightly_over_s3
 def test_text_is_appended_as_a_new_version(run_tool: Tool, root: Root) -> None:
     run_tool(
         """
@@ -79,7 +80,7 @@ def test_text_is_appended_as_a_new_version(run_tool: Tool, root: Root) -> None:
     assert root.versions("log.jsonl") == [0, 1]
 
 
-@pytest.mark.parametrize("name", ["t.csv", "t.csv.gz", "t.csv.zst", "t.csv.zip"])
+@pytest.mark.parametrize("name", over_s3(["t.csv", "t.csv.gz", "t.csv.zst", "t.csv.zip"], "t.csv"))
 def test_a_value_that_cannot_be_written_leaves_no_version(name: str, run_tool: Tool, root: Root) -> None:
     """One megabyte is written before it is met."""
     script = f"""

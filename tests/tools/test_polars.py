@@ -134,6 +134,7 @@ def test_queries_answer_as_those_of_the_frame_itself(run_tool: Tool, root: Root)
     )
 
 
+@pytest.mark.nightly_over_s3
 def test_a_scan_reads_what_was_there_when_it_was_made(run_tool: Tool, root: Root) -> None:
     run_tool(
         f"""
@@ -174,6 +175,7 @@ def test_a_scan_reads_what_was_there_when_it_was_made(run_tool: Tool, root: Root
     )
 
 
+@pytest.mark.nightly_over_s3
 def test_folders_patterns_and_lists_are_scanned_as_polars_scans_them(run_tool: Tool, root: Root) -> None:
     script = f"""
         import fsspec

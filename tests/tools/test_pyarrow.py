@@ -105,6 +105,7 @@ with arrow.open_input_stream(f"{{HOME}}/@0/t.jsonl{ending}") as stream:
     )
 
 
+@pytest.mark.nightly_over_s3
 def test_partitioned_data_sets(run_tool: Tool, root: Root) -> None:
     run_tool(
         f"""{START}

@@ -117,6 +117,7 @@ for where, way in ((f"{url}::{root}", chained), (url, {"root": root, **options})
     )
 
 
+@pytest.mark.nightly_over_s3
 def test_zarr_alone_makes_lists_and_changes_groups_and_arrays(run_tool: Tool, root: Root) -> None:
     run_tool(
         START
@@ -150,6 +151,7 @@ assert (zarr.load("artifact://shop/alice/s1/one.zarr") == values).all()
     )
 
 
+@pytest.mark.nightly_over_s3
 def test_chunks_are_written_at_the_same_time_by_dask(run_tool: Tool, root: Root) -> None:
     run_tool(
         START
