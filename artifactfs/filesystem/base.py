@@ -18,7 +18,8 @@ from fsspec.utils import stringify_path
 from artifactfs.async_store import AsyncArtifactStore, AsyncScope, awaited_store
 from artifactfs.drivers import arun, run
 from artifactfs.errors import ImmutableVersion, InvalidConfig, InvalidName, InvalidRef
-from artifactfs.filesystem.tree import Recent, is_a_folder, resolve
+from artifactfs.filesystem.recent import Recent
+from artifactfs.filesystem.tree import is_a_folder, resolve
 from artifactfs.layout import ArtifactId
 from artifactfs.operations import Core
 from artifactfs.protocol.ops import Steps
