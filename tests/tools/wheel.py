@@ -25,11 +25,21 @@ MATERIAL = Path(__file__).with_name("material")
 SECONDS = 240
 
 # Appended to each script: that it used the wheel's copy, and did use it. Processes that it spawns import it as a module.
+# And where pyarrow was used, an end that leaves out the last of Python's steps: in those pyarrow's threads may abort or hang
+# a process that gave them a Python file, of any filesystem (apache/arrow#34314, apache/arrow#50482).
 _CHECK = """
 if __name__ == "__main__":
     import sys as _sys
     _used = getattr(_sys.modules.get("artifactfs"), "__file__", None)
     assert str(_used).startswith({folder!r}), f"artifactfs was not used from the wheel but from {{_used}}"
+    if "pyarrow" in _sys.modules:
+        import atexit as _atexit, gc as _gc, os as _os, threading as _threading
+        _gc.collect()
+        _threading._shutdown()
+        _atexit._run_exitfuncs()
+        _sys.stdout.flush()
+        _sys.stderr.flush()
+        _os._exit(0)
 """
 
 
