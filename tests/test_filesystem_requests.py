@@ -9,7 +9,7 @@ from typing import Any
 import fsspec
 import pytest
 
-from artifactfs.filesystem import ArtifactFileSystem, tree
+from artifactfs.filesystem import ArtifactFileSystem, recent, tree
 from artifactfs.testing.counting import Counting
 
 from .proxy import in_front_of
@@ -71,7 +71,7 @@ COSTS: dict[str, tuple[Any, dict[str, int], dict[str, int]]] = {
 
 def test_a_call_costs_what_finding_the_version_does_and_its_bytes(told: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nothing was looked at a short while ago."""
-    monkeypatch.setattr(tree, "FRESH", 0.0)
+    monkeypatch.setattr(recent, "FRESH", 0.0)
     fs = reader(told)
     for use, newest, pinned in COSTS.values():
         for path, cost in {f"{S}/a.csv": newest, f"{S}/a.csv@0": pinned, f"{S}/@1/a.csv": pinned}.items():
@@ -180,7 +180,7 @@ def test_it_is_opened_again_without_a_request_by_url_too(told: Wire) -> None:
 
 def test_the_count_sees_a_filesystem_that_remembers_no_version(told: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
     """The control."""
-    monkeypatch.setattr(tree, "FRESH", 0.0)
+    monkeypatch.setattr(recent, "FRESH", 0.0)
     with pytest.raises(AssertionError, match="read"):
         test_a_version_that_was_just_open_is_opened_again_without_a_request(told)
     with pytest.raises(AssertionError, match="read"):
