@@ -120,7 +120,7 @@ class ArtifactReader(io.BufferedReader):
     """One version as a seekable binary file. What it reads is always of that version, whatever is saved meanwhile.
 
     A read at a new place asks the store for exactly its bytes, by one request; reading on fetches ahead, up to 4 MiB
-    (`artifactfs.read_ahead`). Threads may share it: each `read` and `readinto` is whole.
+    (`artifactfs.read_ahead`). Threads that `read` and `readinto` may share it: each is whole.
 
     Attributes:
         record: the version's record.
@@ -152,7 +152,7 @@ class ArtifactReader(io.BufferedReader):
                 return _read(self)
             self._raw.end = self.tell() + size
             data = _read(self)
-            # Less at the end of the file; or where another thread read lines meanwhile.
+            # Less at the end of the file; or where a thread read lines meanwhile, which takes no turn.
             return data if len(data) == size else data + _read(self, size - len(data))
 
     def readinto(self, buffer: Any, /) -> int:

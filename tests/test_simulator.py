@@ -1,7 +1,7 @@
 """The protocol under every interleaving, crash, lost answer and late write; and the simulator that says so.
 
 Each exploration prints what it saw. The quick ones are part of every run; those marked `deep` go through everything,
-and what is marked `nightly` goes on for as long as it is given.
+and what is marked `nightly` does so for longer starts, or goes on for as long as it is given.
 """
 
 from __future__ import annotations

@@ -116,7 +116,7 @@ def test_queries_answer_as_those_of_the_frame_itself(run_tool: Tool, root: Root)
         with fsspec.open("{HOME}/t.parquet", "wb") as f:
             f.write(pathlib.Path("here.parquet").read_bytes())
         QUERIES = {QUERIES!r}
-        for what, text in QUERIES.items():
+        for text in QUERIES.values():
             query = eval("lambda l, scan: " + text)
             for engine in ("in-memory", "streaming"):
                 wanted, found = (
@@ -127,7 +127,7 @@ def test_queries_answer_as_those_of_the_frame_itself(run_tool: Tool, root: Root)
                     )
                 )
                 # Threads sum floats in no fixed order; nothing but floats is compared with a tolerance.
-                assert_frame_equal(found, wanted, rel_tol=1e-12, abs_tol=0), what
+                assert_frame_equal(found, wanted, rel_tol=1e-12, abs_tol=0)
         """,
         helper=True,
         **root.env,
