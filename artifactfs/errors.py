@@ -111,6 +111,28 @@ class UnsupportedFormat(ArtifactError, ValueError):
     """A record of a format newer than this library."""
 
 
+class KeyUnavailable(ArtifactError, OSError):
+    """What is sealed cannot be opened here: the key that its record names is not configured, or was destroyed.
+
+    Attributes:
+        key_id: the id of the key that is needed, or None.
+    """
+
+    _errno = getattr(_errno, "ENOKEY", _errno.EACCES)  # Linux alone has it
+    key_id: str | None = None
+
+
+class PointerNotManaged(ArtifactError, OSError):
+    """The version is a pointer: its content lies elsewhere, and nothing fetches it unless ``follow`` says so.
+
+    Attributes:
+        uri: where the content lies.
+    """
+
+    _errno = getattr(_errno, "EREMOTE", _errno.EIO)
+    uri: str = ""
+
+
 class BackendError(ArtifactError, OSError):
     """The store answered, and trying again would not help: no such bucket, disk full, a setting it does not know."""
 

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal, TypeAlias
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from artifactfs.errors import IntegrityError, InvalidMetadata, UnsupportedFormat
 
@@ -32,6 +33,14 @@ FENCE_SIZE = 32
 """Bytes: 16 of magic and 16 random ones."""
 
 
+class Encryption(msgspec.Struct, frozen=True, kw_only=True):
+    """How the data key of a record is wrapped, and what seals the payload (nothing seals that of a pointer)."""
+
+    key_id: str
+    wrapped_key: str
+    cipher: str | UnsetType = UNSET
+
+
 class _Common(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
     format: int = FORMAT
     filename: str
@@ -41,6 +50,8 @@ class _Common(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
     timestamp: datetime
     write_id: str
     metadata: dict[str, Any] = {}
+    encryption: Encryption | UnsetType = UNSET
+    provider: str | UnsetType = UNSET
 
 
 class Blob(_Common, frozen=True, kw_only=True, tag="blob"):
@@ -89,7 +100,7 @@ class _Peek(msgspec.Struct):
 _decoder = msgspec.json.Decoder(Record)
 _peek = msgspec.json.Decoder(_Peek)
 _encoder = msgspec.json.Encoder()
-_KNOWN = {field for kind in (Blob, Pointer, Removed, Tombstone) for field in kind.__struct_fields__} | {"kind"}
+_KNOWN = {field for kind in (Blob, Pointer, Removed, Tombstone) for field in kind.__struct_fields__} | {"kind", "mac"}
 
 
 def encode(record: Record) -> bytes:

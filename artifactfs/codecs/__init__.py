@@ -1,0 +1,1 @@
+"""How the bytes of a version are stored: as they are, or sealed."""

@@ -1,0 +1,1 @@
+"""The keys that wrap data keys: from text, from a file, or from whoever keeps them."""
