@@ -17,8 +17,8 @@ class Encoder(Protocol):
         """Take more content, of any length; the stored bytes that are certain now, perhaps none."""
         ...
 
-    def finish(self) -> bytes:
-        """The last stored bytes."""
+    def finish(self, data: Bytes = b"") -> bytes:
+        """Take the last content; the last stored bytes. Nothing may follow."""
         ...
 
 
@@ -72,8 +72,7 @@ class Codec(Protocol):
 
 def encode_whole(codec: Codec, content: Bytes) -> bytes:
     """What is stored of *content*."""
-    encoder = codec.encoder()
-    return encoder.update(content) + encoder.finish()
+    return codec.encoder().finish(content)
 
 
 def decode_whole(codec: Codec, stored: Bytes) -> bytes:
