@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-_SUITES = ("backend", "machine", "own_store", "store_base", "store_lists", "store_reading", "store_saving")
+_SUITES = ("backend", "codec", "machine", "own_store", "store_base", "store_lists", "store_reading", "store_saving")
 
 # So that a failing assertion of a shipped suite shows its values, as one of the user's own tests does.
 if "pytest" in sys.modules:
