@@ -22,9 +22,6 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 from artifactfs.codecs.base import Bytes
 from artifactfs.errors import IntegrityError
 
-CIPHER = "cobblestone-256"
-"""What a record calls this codec."""
-
 CHUNK = 16 * 1024
 """Bytes of content in each chunk but the last."""
 
