@@ -10,14 +10,14 @@ from types import TracebackType
 from typing import Any
 
 from artifactfs.backends.base import WHOLE_LIMIT, Backend, Upload
+from artifactfs.content import Readable
 from artifactfs.drivers import acall, aperform, drop
-from artifactfs.files import BUFFER, Discarded, read_range
-from artifactfs.layout import ArtifactId
+from artifactfs.files import BUFFER, Discarded
 from artifactfs.mime import HEAD_BYTES
 from artifactfs.passing import Passing
 from artifactfs.protocol.ops import Begin, Pull, Rewind, Steps
 from artifactfs.read_ahead import ReadAhead
-from artifactfs.records import Blob, payload_size
+from artifactfs.records import Blob
 
 
 class AsyncArtifactReader:
@@ -30,9 +30,9 @@ class AsyncArtifactReader:
         record: the version's record.
     """
 
-    def __init__(self, backend: Backend, artifact: ArtifactId, record: Blob) -> None:
-        self._backend, self._artifact, self.record = backend, artifact, record
-        self._ahead = ReadAhead(payload_size(record))
+    def __init__(self, content: Readable) -> None:
+        self._content, self.record = content, content.record
+        self._ahead = ReadAhead(content.size)
         self._position = 0
         self._turn = asyncio.Lock()
 
@@ -44,9 +44,7 @@ class AsyncArtifactReader:
             gap = self._ahead.missing(start, end)
             if gap is not None:
                 at, to = gap
-                data = await acall(
-                    self._backend, lambda: read_range(self._backend, self._artifact, self.record, at, to)
-                )
+                data = await acall(self._content.backend, lambda: self._content.read(at, to))
                 self._ahead.keep(at, data)
             data = self._ahead.take(start, end)
             self._position = start + len(data)

@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Mapping
-from functools import wraps
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Generator, Mapping, Sequence
+from functools import partial, wraps
 from types import TracebackType
 from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, overload
 
 from artifactfs.async_files import AsyncArtifactReader, AsyncArtifactWriter
 from artifactfs.backends.base import Backend
+from artifactfs.content import Fetched
 from artifactfs.drivers import acall, aiterate, arun
+from artifactfs.errors import PointerNotManaged
+from artifactfs.following import Follow, fetch
+from artifactfs.keys.base import Identity, KeyProvider
 from artifactfs.layout import ScopeId
-from artifactfs.operations import Core, ScopeOperations, StoreOperations, Version, blob
+from artifactfs.operations import Artifact, Core, Mode, ScopeOperations, StoreOperations, Version
+from artifactfs.pointers import SCHEMES
 from artifactfs.protocol.expect import Expected
 from artifactfs.protocol.ops import Lazy, Steps
 from artifactfs.records import Blob
 from artifactfs.sources import AsyncPayload, AsyncPieceSource
-from artifactfs.store import ArtifactStore, about, open_core, reader_of, reopen, show_return, telling
+from artifactfs.store import (
+    ArtifactStore,
+    about,
+    following,
+    open_core,
+    reader_of,
+    reopen,
+    rescope,
+    show_return,
+    telling,
+)
+from artifactfs.waiting import in_thread
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -72,6 +88,14 @@ class AsyncArtifactStore:
         durability: Literal["fsync", "none"] = "fsync",
         tries: int = 5,
         deadline: float = 60.0,
+        keys: KeyProvider | str | os.PathLike[str] | None = None,
+        active_key_id: str | Callable[[Identity], str] | None = None,
+        accept_plain: bool = False,
+        scope_secret: str | None = None,
+        mode: Mode = "managed",
+        pointer_schemes: Collection[str] = SCHEMES,
+        provider: str = "",
+        read_through: Sequence[str | os.PathLike[str] | ArtifactStore] = (),
         **options: Any,
     ) -> None:
         settings: dict[str, Any] = {
@@ -81,8 +105,16 @@ class AsyncArtifactStore:
             "durability": durability,
             "tries": tries,
             "deadline": deadline,
+            "keys": keys,
+            "active_key_id": active_key_id,
+            "accept_plain": accept_plain,
+            "scope_secret": scope_secret,
+            "mode": mode,
+            "pointer_schemes": pointer_schemes,
+            "provider": provider,
+            "read_through": read_through,
         }
-        self._adopt(open_core(url, **settings, options=options), {**settings, **options})
+        self._adopt(*open_core(url, **settings, options=options))
 
     def _adopt(self, core: Core, settings: dict[str, Any]) -> None:
         self._core, self._made_of = core, (core.where, settings)
@@ -108,7 +140,7 @@ class AsyncArtifactStore:
 
     def scope(self, app: str, user: str, session: str | None = None) -> AsyncScope:
         """As `ArtifactStore.scope`; not awaited."""
-        return AsyncScope(self, ScopeId(app, user, session))
+        return AsyncScope(self, ScopeId(app, user, session, self._core.custody))
 
     apps = lazily(StoreOperations.apps)
     users = lazily(StoreOperations.users)
@@ -186,7 +218,24 @@ class AsyncScope:
             async with self._core.turns.for_task(f"{self.id.folder}{name}"):
                 return await arun(self._ops.save(name, data, True, mime_type, metadata, expect), self._core.backend)
 
-    load = awaited(ScopeOperations.load)
+    async def load(self, name: str, version: Version = None, *, follow: bool | Follow = False) -> Artifact:
+        """As `Scope.load`."""
+        try:
+            return await self._load(name, version)
+        except PointerNotManaged as pointer:
+            if not follow:
+                raise
+            content = await self._fetched(pointer, follow)
+            return Artifact(await content.read(0, content.size), pointer.record)
+
+    async def _fetched(self, pointer: PointerNotManaged, follow: bool | Follow) -> Fetched:
+        label = pointer.artifact or self.id.label
+        file = await in_thread(partial(fetch, pointer.record, following(follow), self._core.schemes, label))
+        return Fetched(self._core.backend, pointer.record, file)
+
+    _load = awaited(ScopeOperations.load)
+    _content = awaited(ScopeOperations.content)
+    point = awaited(ScopeOperations.point)
     stat = awaited(ScopeOperations.stat)
     versions = awaited(ScopeOperations.versions)
     names = lazily(ScopeOperations.names)
@@ -197,7 +246,9 @@ class AsyncScope:
     delete = awaited(ScopeOperations.delete)
 
     @overload
-    def open(self, name: str, mode: Literal["rb"] = "rb", version: Version = None) -> Opening[AsyncArtifactReader]: ...
+    def open(
+        self, name: str, mode: Literal["rb"] = "rb", version: Version = None, *, follow: bool | Follow = False
+    ) -> Opening[AsyncArtifactReader]: ...
 
     @overload
     def open(
@@ -219,13 +270,19 @@ class AsyncScope:
         mime_type: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         expect: Expected | None = None,
+        follow: bool | Follow = False,
     ) -> Opening[AsyncArtifactReader] | Opening[AsyncArtifactWriter]:
         """As `Scope.open`: ``async with scope.open(…) as file``, or ``file = await scope.open(…)`` and close it."""
         artifact = self._ops.artifact(name)
         if reader_of(artifact, mode, version, mime_type, metadata, expect):
 
             async def read() -> AsyncArtifactReader:
-                return AsyncArtifactReader(self._core.backend, artifact, blob(await self.stat(name, version), artifact))
+                try:
+                    return AsyncArtifactReader(await self._content(name, version))
+                except PointerNotManaged as pointer:
+                    if not follow:
+                        raise
+                    return AsyncArtifactReader(await self._fetched(pointer, follow))
 
             return Opening(read)
 
@@ -246,7 +303,7 @@ class AsyncScope:
         return about(self.id, *args, **kwargs)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.store, self.id)
+        return rescope, (self.store, self.id.app, self.id.user, self.id.session)
 
     def __repr__(self) -> str:
         return f"<AsyncScope {self.id.label} of {self.store.url}>"

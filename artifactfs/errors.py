@@ -127,10 +127,12 @@ class PointerNotManaged(ArtifactError, OSError):
 
     Attributes:
         uri: where the content lies.
+        record: the pointer.
     """
 
     _errno = getattr(_errno, "EREMOTE", _errno.EIO)
     uri: str = ""
+    record: Any = None
 
 
 class BackendError(ArtifactError, OSError):

@@ -9,50 +9,17 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
-from artifactfs.backends.base import WHOLE_LIMIT, Backend, Got, Upload
+from artifactfs.backends.base import WHOLE_LIMIT, Backend, Upload
+from artifactfs.content import Readable
 from artifactfs.drivers import call, drop, perform
-from artifactfs.errors import BackendUnavailable, IntegrityError, VersionNotFound
-from artifactfs.layout import ArtifactId
 from artifactfs.mime import HEAD_BYTES
 from artifactfs.passing import Passing
 from artifactfs.protocol.ops import Begin, Pull, Rewind, Steps
 from artifactfs.read_ahead import LEAST, ReadAhead
-from artifactfs.records import Blob, fits_size, payload_size
+from artifactfs.records import Blob
 
 BUFFER = 1024 * 1024
 """Bytes that a writer gathers before it hands them to an upload."""
-
-
-async def read_range(backend: Backend, artifact: ArtifactId, record: Blob, start: int, end: int | None) -> bytes:
-    """Bytes of a version that was found before; its size is checked against its record.
-
-    Raises:
-        VersionNotFound: it was deleted since.
-        IntegrityError: its payload has another size now.
-        BackendUnavailable: the answer was cut off.
-    """
-    got: Got | None = await backend.get(artifact.payload(record.version), start, end)
-    if got is None:
-        raise VersionNotFound(
-            f"version {record.version} of {artifact.label!r} was deleted while it was read",
-            store=backend.url,
-            artifact=artifact.label,
-            version=record.version,
-        )
-    if not fits_size(record, got.size):
-        raise IntegrityError(
-            f"the payload of version {record.version} of {artifact.label!r} does not match its record: it has {got.size} "
-            "bytes; it was altered or cut off after it was saved",
-            store=backend.url,
-            artifact=artifact.label,
-        )
-    if len(got.data) < (got.size if end is None else min(end, got.size)) - start:
-        raise BackendUnavailable(
-            f"the store gave only {len(got.data)} bytes of those from {start} on of {artifact.label!r}; try again",
-            store=backend.url,
-            artifact=artifact.label,
-        )
-    return got.data
 
 
 class _Raw(io.RawIOBase):
@@ -126,15 +93,15 @@ class ArtifactReader(io.BufferedReader):
         record: the version's record.
     """
 
-    def __init__(self, backend: Backend, artifact: ArtifactId, record: Blob) -> None:
+    def __init__(self, content: Readable) -> None:
         def fetch(start: int, end: int) -> bytes:
-            return call(backend, lambda: read_range(backend, artifact, record, start, end))
+            return call(content.backend, lambda: content.read(start, end))
 
-        self._raw = _Raw(payload_size(record), fetch)
+        self._raw = _Raw(content.size, fetch)
         super().__init__(self._raw, LEAST)
         # The buffer's own lock guards the raw file; this one what is done in more than one step.
         self._turn = threading.RLock()
-        self.record = record
+        self.record = content.record
 
     @property
     def name(self) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from functools import cached_property
 
+from artifactfs.custody import NONE, Custody
 from artifactfs.errors import InvalidName
+from artifactfs.keys.base import Identity
 from artifactfs.names import USER_SCOPE, check, encode
 
 STORE_FOLDER = "@store/"
@@ -26,22 +28,30 @@ _ENTRY = re.compile(r"(!?)(0|[1-9][0-9]{0,18})(\.metadata)?")
 class ScopeId:
     """A session of a user of an app, or with ``session=None`` what all that user's sessions share.
 
+    *custody* says what protects what lies there. `stored_user` is what the store calls the user; *as_stored*: so does the
+    caller.
+
     >>> ScopeId("shop", "alice", "s1").folder, ScopeId("shop", "alice", None).folder
     ('shop/alice/s1/', 'shop/alice/user/')
     """
 
-    def __init__(self, app: str, user: str, session: str | None) -> None:
-        self.app, self.user = check(app, "app"), check(user, "user")
+    def __init__(
+        self, app: str, user: str, session: str | None, custody: Custody = NONE, *, as_stored: bool = False
+    ) -> None:
+        self.app, self.user, self.custody = check(app, "app"), check(user, "user"), custody
+        self.stored_user = user if as_stored else custody.user(app, user)
         self.session = None if session is None else check(session, "session")
         inner = USER_SCOPE if session is None else encode(session, "session")
-        self.folder = f"{encode(app, 'app')}/{encode(user, 'user')}/{inner}/"
+        self.folder = f"{encode(app, 'app')}/{encode(self.stored_user, 'user')}/{inner}/"
         self.label = f"{app}/{user}/{USER_SCOPE if session is None else session}"
         self.hidden_folder = f"{self.folder}{HIDDEN}/"
 
     @property
     def user_scope(self) -> ScopeId:
         """The scope that this one's ``user:`` names lie in."""
-        return self if self.session is None else ScopeId(self.app, self.user, None)
+        if self.session is None:
+            return self
+        return ScopeId(self.app, self.user, None, self.custody, as_stored=self.stored_user == self.user)
 
     def artifact(self, name: str) -> ArtifactId:
         """The artifact that *name* addresses from here, in the user's scope where it starts with ``user:``."""
@@ -79,6 +89,14 @@ class ArtifactId:
     def label(self) -> str:
         """``app/user/session/name`` as a person reads it."""
         return f"{self.scope.label}/{self.name}"
+
+    @property
+    def custody(self) -> Custody:
+        return self.scope.custody
+
+    def identity(self, write_id: str) -> Identity:
+        """What the keys of one save of this artifact are bound to."""
+        return Identity(self.scope.app, self.scope.stored_user, self.scope.session or "", self.name, write_id)
 
     def payload(self, number: int) -> str:
         return f"{self.folder}{number}"

@@ -7,7 +7,7 @@ checked for this store, `user:` names, versions by number, from the end or by ti
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from datetime import datetime
 from operator import index
@@ -16,18 +16,24 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 from artifactfs.backends.base import Abilities, Backend
+from artifactfs.codecs.base import decode_whole
+from artifactfs.content import Content
+from artifactfs.custody import NONE, Custody
 from artifactfs.errors import (
     AccessDenied,
     ArtifactNotFound,
+    BackendError,
+    IntegrityError,
     InvalidName,
     InvalidRef,
-    UnsupportedFormat,
+    PointerNotManaged,
     VersionNotFound,
 )
 from artifactfs.layout import STORE_FOLDER, ArtifactId, ScopeId
 from artifactfs.mime import check as check_mime
 from artifactfs.mime import guess
-from artifactfs.names import USER_SCOPE, decode, encode
+from artifactfs.names import USER_SCOPE, check, decode, encode
+from artifactfs.pointers import SCHEMES, check_digest, check_size, check_uri
 from artifactfs.protocol import ability, erase, names, overview
 from artifactfs.protocol.claim import Memory, Seen
 from artifactfs.protocol.compact import compact
@@ -37,13 +43,17 @@ from artifactfs.protocol.expect import Expected
 from artifactfs.protocol.listing import View, look, look_all
 from artifactfs.protocol.ops import Emit, Lazy, List, Sign, Steps
 from artifactfs.protocol.read import AT_ONCE, Found, at_time, confirm_many, existing, fetch, newest, surely_a_version
-from artifactfs.protocol.save import remove, save
+from artifactfs.protocol.save import point, remove, save
+from artifactfs.protocol.sealing import codec_of
 from artifactfs.protocol.stream import save_stream
 from artifactfs.records import Blob, Pointer, Record, Removed, check_metadata, fits_size
 from artifactfs.waiting import Turns
 
 Version: TypeAlias = "int | Literal['latest'] | datetime | None"
 """A number, negative from the newest; ``"latest"`` or None: the newest; an aware datetime: the newest as of then."""
+
+Mode: TypeAlias = Literal["managed", "pointer_only"]
+"""Whether a store holds bytes, or only pointers to what lies elsewhere."""
 
 REMEMBERED = 10_000
 """Artifacts whose newest number a store remembers."""
@@ -55,20 +65,33 @@ CLOCKS = Env()
 
 
 class Artifact(msgspec.Struct, frozen=True):
-    """A version that was loaded whole: its bytes, checked against its record, and the record."""
+    """A version that was loaded whole: its bytes, checked against its record, and the record.
+
+    The record is that of a pointer where the bytes were fetched from where it points to.
+    """
 
     data: bytes
-    record: Blob
+    record: Blob | Pointer
 
 
 class Core:
-    """A store below, what is known of it, and what was seen in it a short while ago."""
+    """A store below, how it is protected, what is known of it, and what was seen in it a short while ago."""
 
     def __init__(
-        self, backend: Backend, where: str, *, read_only: bool, single_writer: bool, max_bytes: int | None
+        self,
+        backend: Backend,
+        where: str,
+        *,
+        read_only: bool,
+        single_writer: bool,
+        max_bytes: int | None,
+        custody: Custody = NONE,
+        mode: Mode = "managed",
+        schemes: Collection[str] = SCHEMES,
     ) -> None:
-        self.backend, self.where = backend, where
+        self.backend, self.where, self.custody = backend, where, custody
         self.read_only, self.single_writer, self.max_bytes = read_only, single_writer, max_bytes
+        self.mode, self.schemes = mode, schemes
         self.abilities: Abilities | None = backend.abilities
         self.env: Env | None = None
         self.turns = Turns()
@@ -158,12 +181,25 @@ class StoreOperations:
         return names.folders("", "app", STORE_FOLDER.rstrip("/"))
 
     def users(self, app: str) -> Lazy[str]:
-        """The users of *app*, sorted by their encoded form, read lazily."""
+        """The users of *app*, sorted by their encoded form, read lazily.
+
+        Raises:
+            AccessDenied: the store has a ``scope_secret``, and so knows nobody's name.
+        """
+        if self.core.custody.hides_users:
+            raise AccessDenied(
+                f"the users of {app!r} cannot be listed: with a scope_secret the store holds only digests of them; "
+                "sessions and names of a user that you name can",
+                store=self.core.backend.url,
+            )
         return names.folders(f"{encode(app, 'app')}/", "user", "")
 
     def sessions(self, app: str, user: str) -> Lazy[str]:
         """The sessions of a user, sorted by their encoded form, read lazily; the scope that they share is none."""
-        return names.folders(f"{encode(app, 'app')}/{encode(user, 'user')}/", "session", USER_SCOPE)
+        return names.folders(self._user_folder(app, user), "session", USER_SCOPE)
+
+    def _user_folder(self, app: str, user: str) -> str:
+        return f"{encode(app, 'app')}/{encode(self.core.custody.user(check(app, 'app'), check(user, 'user')), 'user')}/"
 
     def probe(self) -> Steps[Abilities]:
         """Find out what the store really guarantees: for a create, for completing an upload, for a conditional rewrite.
@@ -196,15 +232,22 @@ class StoreOperations:
         """
         env = yield from self.core.writing()
         cleared = 0
+        for scope in (yield from self.scopes()):
+            for name in (yield from _subfolders(scope.folder)):
+                if not name.startswith("@"):
+                    cleared += yield from compact(env, ArtifactId(scope, decode(name)))
+        return cleared
+
+    def scopes(self) -> Steps[list[ScopeId]]:
+        """Every scope that anything lies in; its user is what the store calls them."""
+        found = []
         for app in (yield from _subfolders("", STORE_FOLDER.rstrip("/"))):
             for user in (yield from _subfolders(f"{app}/")):
                 for session in (yield from _subfolders(f"{app}/{user}/")):
                     inner = None if session == USER_SCOPE else decode(session, "session")
-                    scope = ScopeId(decode(app, "app"), decode(user, "user"), inner)
-                    for name in (yield from _subfolders(scope.folder)):
-                        if not name.startswith("@"):
-                            cleared += yield from compact(env, ArtifactId(scope, decode(name)))
-        return cleared
+                    place = decode(app, "app"), decode(user, "user"), inner
+                    found.append(ScopeId(*place, self.core.custody, as_stored=True))
+        return found
 
     def erase(self, app: str, user: str, session: str | None = None, name: str | None = None) -> Steps[int]:
         """Remove every trace of a user, of one session, or of one artifact; how many objects there were.
@@ -215,8 +258,8 @@ class StoreOperations:
         yield from self.core.writing()
         self.core.forget_all()
         if session is None and name is None:
-            return (yield from erase.erase(f"{encode(app, 'app')}/{encode(user, 'user')}/"))
-        scope = ScopeId(app, user, session)
+            return (yield from erase.erase(self._user_folder(app, user)))
+        scope = ScopeId(app, user, session, self.core.custody)
         if name is None:
             return (yield from erase.erase(scope.folder))
         artifact = scope.artifact(name)
@@ -262,11 +305,77 @@ class ScopeOperations:
         assert isinstance(record, Blob)
         return record
 
+    def point(
+        self,
+        name: str,
+        uri: str,
+        *,
+        mime_type: str | None = None,
+        size_bytes: int | None = None,
+        expected_sha256: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        expect: Expected | None = None,
+    ) -> Steps[Pointer]:
+        """Store a pointer to *uri* as the next version of *name* and return its record. Nothing is fetched.
+
+        Loading or opening the version raises `PointerNotManaged`, which names the URI, unless ``follow`` says otherwise.
+
+        >>> scope.point("paper.pdf", "https://example.org/paper.pdf").uri
+        'https://example.org/paper.pdf'
+
+        Args:
+            uri: of a scheme that the store's ``pointer_schemes`` name.
+            mime_type: else it is guessed from the name.
+            size_bytes: of what lies there, if it is known; what is fetched must have it.
+            expected_sha256: its SHA-256 in hexadecimal, if it is known; what is fetched must have it.
+            metadata, expect: as for `save`.
+
+        Raises:
+            InvalidRef: the URI is none, or of a scheme that is not allowed.
+            InvalidMetadata: size or digest are none.
+            Conflict: *expect* is not so.
+        """
+        uri = check_uri(uri, self.core.schemes)
+        size, digest = check_size(size_bytes), check_digest(expected_sha256)
+        artifact, env, plain = yield from self.prepare(name, mime_type, metadata, expect, bytes_too=False)
+        kind = guess(artifact.name) if mime_type is None else check_mime(mime_type)
+        memory = self.core.recall(artifact)
+        try:
+            record = yield from point(
+                env,
+                artifact,
+                uri,
+                mime_type=kind,
+                metadata=plain,
+                size=size,
+                sha256=digest,
+                expect=expect,
+                memory=memory,
+            )
+        except BaseException:
+            self.core.forget(artifact)
+            raise
+        self.core.remember(artifact, record)
+        assert isinstance(record, Pointer)
+        return record
+
     def prepare(
-        self, name: str, mime_type: str | None, metadata: Mapping[str, Any] | None, expect: Expected | None
+        self,
+        name: str,
+        mime_type: str | None,
+        metadata: Mapping[str, Any] | None,
+        expect: Expected | None,
+        *,
+        bytes_too: bool = True,
     ) -> Steps[tuple[ArtifactId, Env, dict[str, Any]]]:
         """Refuse what could not be saved, before anybody writes anything."""
         artifact = self.artifact(name)
+        if bytes_too and self.core.mode == "pointer_only":
+            raise AccessDenied(
+                f"the store {self.core.backend.url} holds no bytes, for it was opened with mode='pointer_only'; save where "
+                f"the content of {artifact.label!r} lies with scope.point(name, uri)",
+                artifact=artifact.label,
+            )
         if mime_type is not None:
             check_mime(mime_type)
         plain = check_metadata(metadata)
@@ -288,12 +397,36 @@ class ScopeOperations:
             ArtifactNotFound: no such artifact is there, or its newest version is a removal.
             VersionNotFound: it has no such version.
             IntegrityError: the stored bytes do not match their record.
+            KeyUnavailable: they are sealed with a key that is not to be had.
             PayloadTooLarge: more bytes than the store's ``max_bytes``.
+            PointerNotManaged: the version is a pointer.
         """
         artifact = self.artifact(name)
         found = yield from self._find(artifact, version, whole=True)
+        record = blob(found.record, artifact)
         assert found.data is not None
-        return Artifact(found.data, blob(found.record, artifact))
+        if found.key is None:
+            return Artifact(found.data, record)
+        try:
+            return Artifact(decode_whole(artifact.custody.codec(artifact, record, found.key), found.data), record)
+        except IntegrityError as error:
+            message = f"version {record.version} of {artifact.label!r}: {error}"
+            raise IntegrityError(message, artifact=artifact.label) from error
+
+    def content(self, name: str, version: Version = None) -> Steps[Content]:
+        """A version to be read by ranges; it is found now.
+
+        Raises:
+            ArtifactNotFound, VersionNotFound, KeyUnavailable, PointerNotManaged: as `load`.
+        """
+        artifact = self.artifact(name)
+        found = yield from self._find(artifact, version, whole=False)
+        record = blob(found.record, artifact)
+        return Content(self.core.backend, artifact, record, artifact.custody.codec(artifact, record, found.key))
+
+    def content_of(self, artifact: ArtifactId, record: Blob) -> Steps[Content]:
+        """As `content`, of a version whose record was found before."""
+        return Content(self.core.backend, artifact, record, (yield from codec_of(artifact, record)))
 
     def stat(self, name: str, version: Version = None) -> Steps[Blob | Pointer]:
         """The record of a version that is there; its payload's size is checked, its bytes are not read.
@@ -414,8 +547,8 @@ class ScopeOperations:
         Raises:
             ArtifactNotFound, VersionNotFound: as `load`.
             InvalidRef: *seconds* is no whole number from 1 to 604,800 (7 days).
-            UnsupportedFormat: the version is a pointer, which holds no bytes.
-            BackendError: the store below signs no URLs: memory and local folders do not.
+            PointerNotManaged: the version is a pointer, which holds no bytes.
+            BackendError: the version is sealed, or the store below signs no URLs: memory and local folders do not.
         """
         artifact = self.artifact(name)
         if type(seconds) is not int or not 1 <= seconds <= LONGEST_SIGNATURE:
@@ -424,7 +557,12 @@ class ScopeOperations:
                 artifact=artifact.label,
             )
         found = yield from self._find(artifact, version, whole=False)
-        blob(found.record, artifact)
+        if blob(found.record, artifact).encryption:
+            raise BackendError(
+                f"version {found.number} of {artifact.label!r} is sealed: whoever had a signed URL could not read it; load "
+                "it, and hand the bytes on",
+                artifact=artifact.label,
+            )
         url: str
         (url,) = yield (Sign(artifact.payload(found.number), seconds),)
         return url
@@ -541,15 +679,17 @@ def blob(record: Record, artifact: ArtifactId) -> Blob:
     """*record*, if it is that of bytes.
 
     Raises:
-        UnsupportedFormat: it points to what lies elsewhere, which this release reads the record of and no more.
+        PointerNotManaged: it points to what lies elsewhere.
     """
     if isinstance(record, Blob):
         return record
     assert isinstance(record, Pointer)
-    raise UnsupportedFormat(
-        f"version {record.version} of {artifact.label!r} holds no bytes but points to {record.uri!r}; this version of "
-        "artifactfs reads its record (stat) and does not follow it",
+    raise PointerNotManaged(
+        f"version {record.version} of {artifact.label!r} holds no bytes but points to {record.uri}; nothing fetches it "
+        "unless you say follow=True",
         artifact=artifact.label,
+        uri=record.uri,
+        record=record,
     )
 
 

@@ -195,19 +195,30 @@ def fits(record: Record, data: bytes) -> bool:
     return not isinstance(record, Pointer) or data == pointer_payload(record.uri)
 
 
-def tombstone(filename: str, version: int, write_id: str, reason: Reason, at: datetime) -> Tombstone:
-    """A tombstone holds its own fields only, so that `may_be_tombstone` can tell by size where to look."""
+def tombstone(
+    filename: str,
+    version: int,
+    write_id: str,
+    reason: Reason,
+    at: datetime,
+    encryption: Encryption | UnsetType = UNSET,
+) -> Tombstone:
+    """A tombstone holds its own fields only, so that `longest_tombstone` can tell by size where to look."""
     return Tombstone(
-        filename=filename, mime_type="", version=version, size_bytes=0, timestamp=at, write_id=write_id, reason=reason
+        filename=filename,
+        mime_type="",
+        version=version,
+        size_bytes=0,
+        timestamp=at,
+        write_id=write_id,
+        reason=reason,
+        encryption=encryption,
     )
 
 
-def may_be_tombstone(filename: str, version: int, size: int) -> bool:
-    """False only if a record of *size* bytes is surely none: every blob's record is longer than any tombstone's.
-
-    A listing alone then tells which versions are there, but for the few whose records are this short, which are read.
-    """
-    return size <= len(encode(tombstone(filename, version, "0" * 32, "deleted", _LONGEST_TIME)))
+def longest_tombstone(filename: str, version: int) -> int:
+    """The most bytes of a tombstone that nothing authenticates: every other record is longer."""
+    return len(encode(tombstone(filename, version, "0" * 32, "deleted", _LONGEST_TIME)))
 
 
 _LONGEST_TIME = datetime(2000, 1, 1, 0, 0, 0, 1, tzinfo=UTC)
@@ -224,6 +235,18 @@ def synthesised(filename: str, version: int, mime_type: str, size: int, modified
         write_id="",
         sha256=None,
         stored_bytes=size,
+    )
+
+
+def unknown_removal(filename: str, version: int, modified: float) -> Removed:
+    """A removal of which nothing is known but that it is one, from what the store knows."""
+    return Removed(
+        filename=filename,
+        mime_type="",
+        version=version,
+        size_bytes=0,
+        timestamp=datetime.fromtimestamp(modified, UTC),
+        write_id="",
     )
 
 

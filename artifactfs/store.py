@@ -5,17 +5,23 @@ from __future__ import annotations
 import inspect
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import wraps
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, overload
 
 from artifactfs.backends import open_backend
 from artifactfs.backends.base import Backend
+from artifactfs.content import Fetched
+from artifactfs.custody import Custody
 from artifactfs.drivers import call, iterate, run
-from artifactfs.errors import ArtifactError, InvalidConfig, InvalidRef
+from artifactfs.errors import ArtifactError, InvalidConfig, InvalidRef, PointerNotManaged
 from artifactfs.files import ArtifactReader, ArtifactWriter
+from artifactfs.following import Follow, fetch
+from artifactfs.keys import settings as key_settings
+from artifactfs.keys.base import Identity, KeyProvider
 from artifactfs.layout import ArtifactId, ScopeId
-from artifactfs.operations import Core, ScopeOperations, StoreOperations, Version, blob
+from artifactfs.operations import Artifact, Core, Mode, ScopeOperations, StoreOperations, Version
+from artifactfs.pointers import SCHEMES, check_schemes
 from artifactfs.protocol.expect import Expected
 from artifactfs.protocol.ops import Lazy, Steps
 from artifactfs.records import Blob
@@ -86,9 +92,20 @@ def open_core(
     durability: Literal["fsync", "none"],
     tries: int,
     deadline: float,
+    keys: object,
+    active_key_id: object,
+    accept_plain: bool,
+    scope_secret: object,
+    mode: Mode,
+    pointer_schemes: Collection[str],
+    provider: str,
+    read_through: Sequence[str | os.PathLike[str] | ArtifactStore],
     options: Mapping[str, Any],
-) -> Core:
-    """The store below *url*, or below the variable ``ARTIFACTFS_URL``, with its settings checked."""
+) -> tuple[Core, dict[str, Any]]:
+    """The store below *url*, or below the variable ``ARTIFACTFS_URL``, with its settings checked.
+
+    And the settings to open it with once more, which hold no key and no secret.
+    """
     where = os.environ.get("ARTIFACTFS_URL") if url is None else os.fspath(url)
     if not where:
         raise InvalidConfig("no store is named: give a URL or a path, or set ARTIFACTFS_URL")
@@ -98,13 +115,22 @@ def open_core(
         raise InvalidConfig(f"{where!r} looks like a URL and is none: write :// behind the scheme, or ./ before a path")
     if "\0" in where:
         raise InvalidConfig(f"a store's URL or path holds no NUL: {where!r}")
-    for setting, value in {"read_only": read_only, "single_writer": single_writer}.items():
+    flags = {"read_only": read_only, "single_writer": single_writer, "accept_plain": accept_plain}
+    for setting, value in flags.items():
         if not isinstance(value, bool):
             raise InvalidConfig(f"{setting} is True or False, not {value!r}")
     if not (max_bytes is None or (type(max_bytes) is int and max_bytes >= 0)):
         raise InvalidConfig(f"max_bytes is a number of bytes, not {max_bytes!r}")
     if not (type(tries) is int and tries >= 1 and isinstance(deadline, (int, float)) and deadline > 0):
         raise InvalidConfig(f"tries must be at least 1 and deadline above 0 seconds, not {tries!r} and {deadline!r}")
+    if mode not in ("managed", "pointer_only"):
+        raise InvalidConfig(f"mode is 'managed' or 'pointer_only', not {mode!r}")
+    if not isinstance(provider, str):
+        raise InvalidConfig(f"provider is text, not {provider!r}")
+    schemes = check_schemes(pointer_schemes)
+    keeper = key_settings.provider_of(keys)
+    secret = key_settings.scope_secret(scope_secret)
+    active = key_settings.active_id(active_key_id, keeper)
     if "://" not in where:
         where = os.path.abspath(os.path.expanduser(where))  # the same store from wherever it is unpickled
     backend = open_backend(
@@ -116,7 +142,35 @@ def open_core(
         tries=tries,
         deadline=deadline,
     )
-    return Core(backend, where, read_only=read_only, single_writer=single_writer, max_bytes=max_bytes)
+    custody = Custody(keeper, active, accept_plain=accept_plain, secret=secret, provider=provider)
+    core = Core(
+        backend,
+        where,
+        read_only=read_only,
+        single_writer=single_writer,
+        max_bytes=max_bytes,
+        custody=custody,
+        mode=mode,
+        schemes=schemes,
+    )
+    travels = {
+        "read_only": read_only,
+        "max_bytes": max_bytes,
+        "single_writer": single_writer,
+        "durability": durability,
+        "tries": tries,
+        "deadline": deadline,
+        "keys": key_settings.travelling(keys, keeper),
+        "active_key_id": active or None,
+        "accept_plain": accept_plain,
+        "scope_secret": key_settings.FROM_ENVIRONMENT if secret else None,
+        "mode": mode,
+        "pointer_schemes": schemes,
+        "provider": provider,
+        "read_through": read_through,
+        **options,
+    }
+    return core, travels
 
 
 def reader_of(
@@ -156,6 +210,18 @@ class ArtifactStore:
         durability: ``"fsync"`` or ``"none"``: whether a save to local disk outlives a power cut.
         tries: how often a request to a network store is sent at most.
         deadline: seconds after which no further try is made.
+        keys: with keys all that is saved is sealed: text (``v1:<base64url of 32 bytes>``, several with commas between
+            them), the path of a file of such text, or an object with ``wrap`` and ``unwrap``. Without it the variable
+            ``ARTIFACTFS_KEYS`` tells.
+        active_key_id: the id of the key that seals what is saved, or a function that gives it for an `Identity`. Without
+            it the variable ``ARTIFACTFS_ACTIVE_KEY_ID`` tells; one key alone is active by itself.
+        accept_plain: read what was saved before there were keys, too. Then a sealed version that was replaced by a plain
+            one goes unnoticed.
+        scope_secret: users stand in the store as digests made with it. Without it ``ARTIFACTFS_SCOPE_SECRET`` tells.
+        mode: ``"pointer_only"``: bytes are never saved, only pointers.
+        pointer_schemes: of the URIs that pointers may have.
+        provider: this store's own name, which its records bear.
+        read_through: older stores that are read from and deleted from too, and never written to.
         options: the filesystem's own, as s3fs and gcsfs name them.
 
     Raises:
@@ -172,6 +238,14 @@ class ArtifactStore:
         durability: Literal["fsync", "none"] = "fsync",
         tries: int = 5,
         deadline: float = 60.0,
+        keys: KeyProvider | str | os.PathLike[str] | None = None,
+        active_key_id: str | Callable[[Identity], str] | None = None,
+        accept_plain: bool = False,
+        scope_secret: str | None = None,
+        mode: Mode = "managed",
+        pointer_schemes: Collection[str] = SCHEMES,
+        provider: str = "",
+        read_through: Sequence[str | os.PathLike[str] | ArtifactStore] = (),
         **options: Any,
     ) -> None:
         settings: dict[str, Any] = {
@@ -181,9 +255,17 @@ class ArtifactStore:
             "durability": durability,
             "tries": tries,
             "deadline": deadline,
+            "keys": keys,
+            "active_key_id": active_key_id,
+            "accept_plain": accept_plain,
+            "scope_secret": scope_secret,
+            "mode": mode,
+            "pointer_schemes": pointer_schemes,
+            "provider": provider,
+            "read_through": read_through,
         }
-        self._core = open_core(url, **settings, options=options)
-        self._made_of = (self._core.where, {**settings, **options})
+        self._core, travels = open_core(url, **settings, options=options)
+        self._made_of = (self._core.where, travels)
         self._ops = StoreOperations(self._core)
 
     @classmethod
@@ -214,7 +296,7 @@ class ArtifactStore:
         Raises:
             InvalidName: one of the three cannot be stored.
         """
-        return Scope(self, ScopeId(app, user, session))
+        return Scope(self, ScopeId(app, user, session, self._core.custody))
 
     apps = lazily(StoreOperations.apps)
     users = lazily(StoreOperations.users)
@@ -309,7 +391,22 @@ class Scope:
         with telling(self._core, self._about(name)), self._core.turns.for_thread(f"{self.id.folder}{name}"):
             return run(self._ops.save(name, data, True, mime_type, metadata, expect), self._core.backend)
 
-    load = blocking(ScopeOperations.load)
+    def load(self, name: str, version: Version = None, *, follow: bool | Follow = False) -> Artifact:
+        """As the operation behind it; with *follow* the content of a pointer is fetched from where it points to.
+
+        >>> scope.load("notes.txt").data
+        b'second'
+        """
+        try:
+            return self._load(name, version)
+        except PointerNotManaged as pointer:
+            if not follow:
+                raise
+            with fetch(pointer.record, following(follow), self._core.schemes, self._about(name)) as file:
+                return Artifact(file.read(), pointer.record)
+
+    _load = blocking(ScopeOperations.load)
+    point = blocking(ScopeOperations.point)
     stat = blocking(ScopeOperations.stat)
     versions = blocking(ScopeOperations.versions)
     names = lazily(ScopeOperations.names)
@@ -320,7 +417,9 @@ class Scope:
     delete = blocking(ScopeOperations.delete)
 
     @overload
-    def open(self, name: str, mode: Literal["rb"] = "rb", version: Version = None) -> ArtifactReader: ...
+    def open(
+        self, name: str, mode: Literal["rb"] = "rb", version: Version = None, *, follow: bool | Follow = False
+    ) -> ArtifactReader: ...
 
     @overload
     def open(
@@ -342,6 +441,7 @@ class Scope:
         mime_type: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         expect: Expected | None = None,
+        follow: bool | Follow = False,
     ) -> ArtifactReader | ArtifactWriter:
         """A version as a seekable file, pinned when it is opened; or with ``"wb"`` a file that becomes the next one.
 
@@ -353,12 +453,18 @@ class Scope:
         b'first'
 
         Raises:
-            ArtifactNotFound, VersionNotFound: as `load`.
+            ArtifactNotFound, VersionNotFound, PointerNotManaged: as `load`.
             InvalidRef: another mode, or a version to write to.
         """
         artifact = self._ops.artifact(name)
         if reader_of(artifact, mode, version, mime_type, metadata, expect):
-            return ArtifactReader(self._core.backend, artifact, blob(self.stat(name, version), artifact))
+            try:
+                return ArtifactReader(self._content(name, version))
+            except PointerNotManaged as pointer:
+                if not follow:
+                    raise
+                file = fetch(pointer.record, following(follow), self._core.schemes, artifact.label)
+                return ArtifactReader(Fetched(self._core.backend, pointer.record, file))
 
         with telling(self._core, self._about(name)):
             run(self._ops.prepare(name, mime_type, metadata, expect), self._core.backend)
@@ -371,15 +477,25 @@ class Scope:
 
         return ArtifactWriter(self._core.backend, save, stream)
 
-    def _about(self, *args: Any, **kwargs: Any) -> str | None:
+    _content = blocking(ScopeOperations.content)
+
+    def _about(self, *args: Any, **kwargs: Any) -> str:
         """What a method was called for, as errors name it."""
         return about(self.id, *args, **kwargs)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.store, self.id)
+        return rescope, (self.store, self.id.app, self.id.user, self.id.session)
 
     def __repr__(self) -> str:
         return f"<Scope {self.id.label} of {self.store.url}>"
+
+
+def following(follow: bool | Follow) -> Follow:
+    return follow if isinstance(follow, Follow) else Follow()
+
+
+def rescope(store: Any, app: str, user: str, session: str | None) -> Any:
+    return store.scope(app, user, session)
 
 
 def about(scope: ScopeId, name: object = None, *_: Any, **__: Any) -> str:

@@ -87,8 +87,8 @@ class ArtifactFileSystem(Looking, Writing):
         **kwargs: Any,
     ) -> ArtifactReader | ArtifactWriter:
         if mode == "rb":  # options of other filesystems' readers, which some tools always give, mean nothing here
-            artifact, record = self._run(self._version(path))
-            return ArtifactReader(self, self._ref(path), artifact, record, block_size, cache_type, cache_options)
+            content = self._run(self._version(path))
+            return ArtifactReader(self, self._ref(path), content, block_size, cache_type, cache_options)
         if mode not in {"wb", "xb", "ab"}:
             refuse_mode(mode)
         if kwargs:

@@ -16,14 +16,14 @@ from fsspec.transaction import Transaction
 from fsspec.utils import stringify_path
 
 from artifactfs.async_store import AsyncArtifactStore, AsyncScope, awaited_store
+from artifactfs.content import Content
 from artifactfs.drivers import arun, run
 from artifactfs.errors import ImmutableVersion, InvalidConfig, InvalidName, InvalidRef
 from artifactfs.filesystem.recent import Recent
 from artifactfs.filesystem.tree import is_a_folder, resolve
-from artifactfs.layout import ArtifactId
+from artifactfs.keys.settings import FROM_ENVIRONMENT
 from artifactfs.operations import Core
 from artifactfs.protocol.ops import Steps
-from artifactfs.records import Blob
 from artifactfs.refs import SCHEME, Ref
 from artifactfs.store import ArtifactStore, Scope, telling
 
@@ -130,6 +130,19 @@ class Base(AsyncFileSystem):  # type: ignore[misc]
         return loop
 
     @property
+    def storage_options(self) -> dict[str, Any]:
+        """What fsspec opens this filesystem with once more, elsewhere: keys and secrets have to be in the environment there."""
+        return self._travelling
+
+    @storage_options.setter
+    def storage_options(self, options: dict[str, Any]) -> None:
+        hidden = {"keys": isinstance(options.get("keys"), str), "scope_secret": True}
+        self._travelling = {
+            name: FROM_ENVIRONMENT if value is not None and hidden.get(name) else value
+            for name, value in options.items()
+        }
+
+    @property
     def store(self) -> ArtifactStore:
         """The store below, opened when it is first needed."""
         return self._opened()[0]
@@ -233,7 +246,7 @@ class Base(AsyncFileSystem):  # type: ignore[misc]
             )
         return ref, name
 
-    def _version(self, path: Any) -> Steps[tuple[ArtifactId, Blob]]:
+    def _version(self, path: Any) -> Steps[Content]:
         """The version that *path* means now.
 
         Raises:

@@ -190,8 +190,8 @@ class Looking(Base):
                 found[ref.path] = Node(ref.path)
         if not found and ref.name is not None:
             with suppress(FileNotFoundError, IsADirectoryError):
-                _, record = yield from resolve(self._core, self._recent, ref)
-                found[ref.path] = Node(ref.path, ref, record)
+                content = yield from resolve(self._core, self._recent, ref)
+                found[ref.path] = Node(ref.path, ref, content.record)
         if not detail:
             return sorted(found)
         return {path: _told(found[path]) for path in sorted(found)}

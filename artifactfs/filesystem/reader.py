@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 from fsspec.caching import caches
 
 from artifactfs import files
+from artifactfs.content import Content
 from artifactfs.filesystem.tree import file_info
-from artifactfs.layout import ArtifactId
-from artifactfs.records import Blob
 from artifactfs.refs import Ref
 
 if TYPE_CHECKING:
@@ -35,14 +34,13 @@ class ArtifactReader(files.ArtifactReader):
         self,
         fs: ArtifactFileSystem,
         ref: Ref,
-        artifact: ArtifactId,
-        record: Blob,
+        content: Content,
         blocksize: int | None,
         cache_type: str,
         cache_options: Mapping[str, Any] | None,
     ) -> None:
-        super().__init__(fs.store.backend, artifact, record)
-        self.fs, self.path, self.details = fs, ref.path, file_info(ref.path, record)
+        super().__init__(content)
+        self.fs, self.path, self.details = fs, ref.path, file_info(ref.path, content.record)
         self.size: int = self.details["size"]
         self.blocksize = blocksize or BLOCK
         self._fetch_range = self._raw.fetch
@@ -50,7 +48,7 @@ class ArtifactReader(files.ArtifactReader):
             raise ValueError(f"cache_type is {cache_type!r}; fsspec has {', '.join(sorted(map(str, caches)))}")
         self.cache = caches[cache_type](self.blocksize, self._fetch_range, self.size, **(cache_options or {}))
         self._raw.fetch = lambda start, end: self._cache._fetch(start, end)
-        self._again = (replace(ref, selector=record.version).path, blocksize, cache_type, cache_options)
+        self._again = (replace(ref, selector=content.record.version).path, blocksize, cache_type, cache_options)
 
     @property
     def cache(self) -> Any:

@@ -16,11 +16,11 @@ from fsspec.callbacks import DEFAULT_CALLBACK
 from fsspec.utils import isfilelike
 
 from artifactfs.async_files import AsyncArtifactReader
+from artifactfs.content import Content
 from artifactfs.errors import IntegrityError
 from artifactfs.filesystem.base import Base, operation
 from artifactfs.filesystem.local_names import local_as
 from artifactfs.filesystem.tree import of_a_file, piece, refuse_part, scope_of
-from artifactfs.layout import ArtifactId
 from artifactfs.protocol.ops import Steps, together
 from artifactfs.records import Blob
 from artifactfs.sources import PIECE
@@ -40,8 +40,7 @@ class Reading(Base):
             refuse_part(ref)
             load = scope_of(self._core, ref).load(name, ref.version)
             return (yield from of_a_file(self._core, ref, load)).data
-        artifact, record = yield from self._version(path)
-        return (yield from _slice(artifact, record, start, end))
+        return (yield from _slice((yield from self._version(path)), start, end))
 
     @operation
     def cat_ranges(
@@ -68,8 +67,7 @@ class Reading(Base):
             found = versions[path]
             if isinstance(found, Exception):
                 raise found
-            artifact, record = found
-            return (yield from _slice(artifact, record, start, end))
+            return (yield from _slice(found, start, end))
 
         out = yield from together(
             *(_or_error(one(path, start, end)) for path, start, end in zip(paths, starts, ends, strict=True))
@@ -81,8 +79,7 @@ class Reading(Base):
         return list(out)
 
     async def _reader(self, path: Any) -> AsyncArtifactReader:
-        artifact, record = await self._arun(self._version(path))
-        return AsyncArtifactReader(self._core.backend, artifact, record)
+        return AsyncArtifactReader(await self._arun(self._version(path)))
 
     async def _get(self, rpath: Any, lpath: Any, *args: Any, **kwargs: Any) -> Any:
         """As fsspec's. A local file that is named after its artifact has the artifact's name, however paths spell that."""
@@ -130,8 +127,8 @@ class Reading(Base):
             raise
 
 
-def _slice(artifact: ArtifactId, record: Blob, start: int | None, end: int | None) -> Steps[bytes]:
-    (data,) = yield (piece(artifact, record, start, end),)
+def _slice(content: Content, start: int | None, end: int | None) -> Steps[bytes]:
+    (data,) = yield (piece(content, start, end),)
     return cast("bytes", data)
 
 
@@ -144,7 +141,7 @@ def _or_error(steps: Steps[T]) -> Steps[T | Exception]:
 
 
 async def pieces(reader: AsyncArtifactReader) -> AsyncIterator[bytes]:
-    """All bytes of a version, checked against its digest when the last of them has been given.
+    """All bytes of a version, checked against its digest when the last of them has been given; sealed ones before.
 
     Raises:
         IntegrityError: they do not fit their digest, and what was made of them is to be thrown away.
@@ -153,7 +150,8 @@ async def pieces(reader: AsyncArtifactReader) -> AsyncIterator[bytes]:
     while data := await reader.read(PIECE):
         await in_thread(partial(digest.update, data))
         yield data
-    wanted = reader.record.sha256
+    record = reader.record
+    wanted = record.sha256 if isinstance(record, Blob) and not record.encryption else None
     if wanted is not None and digest.hexdigest() != wanted:
         raise IntegrityError(
             f"the payload of version {reader.record.version} of {reader.record.filename!r} does not match its record: it "

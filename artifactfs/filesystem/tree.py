@@ -14,10 +14,10 @@ from itertools import repeat
 from typing import Any, TypeVar
 
 from artifactfs.backends.base import Backend
+from artifactfs.content import Content
 from artifactfs.errors import ArtifactNotFound, InvalidRef
-from artifactfs.files import read_range
 from artifactfs.filesystem.recent import Recent
-from artifactfs.layout import ArtifactId, ScopeId
+from artifactfs.layout import ScopeId
 from artifactfs.operations import Core, ScopeOperations, StoreOperations, blob
 from artifactfs.protocol.ops import Emit, Lazy, Op, Steps, together
 from artifactfs.records import Blob, Pointer, Record
@@ -47,7 +47,7 @@ class Node:
 
 def scope_of(core: Core, ref: Ref) -> ScopeOperations:
     assert ref.app is not None and ref.user is not None
-    return ScopeOperations(core, ScopeId(ref.app, ref.user, ref.session))
+    return ScopeOperations(core, ScopeId(ref.app, ref.user, ref.session, core.custody))
 
 
 # what is there
@@ -249,7 +249,7 @@ def of_a_file(core: Core, ref: Ref, steps: Steps[T]) -> Steps[T]:
         raise _advised(error, ref) from None
 
 
-def resolve(core: Core, recent: Recent, ref: Ref) -> Steps[tuple[ArtifactId, Blob]]:
+def resolve(core: Core, recent: Recent, ref: Ref) -> Steps[Content]:
     """The version that *ref* means, found now, or a short while ago where it is pinned by its number.
 
     Raises:
@@ -264,28 +264,25 @@ def resolve(core: Core, recent: Recent, ref: Ref) -> Steps[tuple[ArtifactId, Blo
     known = scope.stat_known(ref.name, ref.version, lambda number: recent.find(artifact, number))
     record = yield from of_a_file(core, ref, known)
     recent.note(artifact, record)
-    return artifact, blob(record, artifact)
+    return (yield from scope.content_of(artifact, blob(record, artifact)))
 
 
 @dataclass(frozen=True, slots=True)
 class Piece(Op):
     """Bytes of a version that was found before."""
 
-    artifact: ArtifactId
-    record: Blob
+    content: Content
     start: int
     end: int
 
     async def perform(self, backend: Backend) -> bytes:
-        if self.start >= self.end:
-            return b""
-        return await read_range(backend, self.artifact, self.record, self.start, self.end)
+        return b"" if self.start >= self.end else await self.content.read(self.start, self.end)
 
 
-def piece(artifact: ArtifactId, record: Blob, start: int | None, end: int | None) -> Piece:
+def piece(content: Content, start: int | None, end: int | None) -> Piece:
     """``data[start:end]`` of a version."""
-    part = range(record.size_bytes or 0)[start:end]
-    return Piece(artifact, record, part.start, part.stop)
+    part = range(content.size)[start:end]
+    return Piece(content, part.start, part.stop)
 
 
 # what is said of it

@@ -6,17 +6,22 @@ A payload is uploaded only under a number that its saver holds, so a conflict co
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+import msgspec
+from msgspec import UNSET
+
 from artifactfs.backends.base import Got, Written
-from artifactfs.errors import ArtifactError, IntegrityError, UnsupportedFormat
+from artifactfs.custody import Seal
+from artifactfs.errors import ArtifactError, IntegrityError
 from artifactfs.layout import ArtifactId
 from artifactfs.protocol.env import Clocked, Env
 from artifactfs.protocol.listing import View, look
 from artifactfs.protocol.marks import mark_hidden
 from artifactfs.protocol.ops import Create, Get, Put, Replace, Steps
+from artifactfs.protocol.sealing import begin
 from artifactfs.records import (
     CONTENT_TYPE,
     Blob,
@@ -27,8 +32,6 @@ from artifactfs.records import (
     Tombstone,
     decode,
     encode,
-    may_be_tombstone,
-    rewrite,
     tombstone,
 )
 
@@ -38,15 +41,21 @@ CONFLICTS_BEFORE_LISTING = 12
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A version that is to be: all of its record that does not depend on the number."""
+    """A version that is to be: all of its record that does not depend on the number.
+
+    `size` is that of the content; `sha256` and `stored` are of the payload as it is stored. `seal` is what the record is
+    authenticated by; None in a store without keys. A pointer has a `uri`, and what is expected there.
+    """
 
     mime_type: str
     metadata: Mapping[str, Any]
     write_id: str
     size: int | None = None
     sha256: str | None = None
+    stored: int | None = None
     removal: bool = False
     uri: str | None = None
+    seal: Seal | None = field(default=None, repr=False)
 
     def record(self, artifact: ArtifactId, number: int, at: datetime) -> Record:
         common: dict[str, Any] = {
@@ -56,12 +65,18 @@ class Draft:
             "timestamp": at,
             "write_id": self.write_id,
             "metadata": dict(self.metadata),
+            "encryption": UNSET if self.seal is None else self.seal.encryption,
+            "provider": artifact.custody.provider or UNSET,
         }
         if self.removal:
             return Removed(size_bytes=0, **common)
         if self.uri is not None:
-            return Pointer(size_bytes=self.size, uri=self.uri, expected_sha256=self.sha256, **common)
-        return Blob(size_bytes=self.size, sha256=self.sha256, stored_bytes=self.size, **common)
+            return Pointer(
+                size_bytes=self.size, uri=self.uri, expected_sha256=self.sha256, expected_size=self.size, **common
+            )
+        if self.seal is not None:
+            common["encryption"] = self.seal.of_payload
+        return Blob(size_bytes=self.size, sha256=self.sha256, stored_bytes=self.stored, **common)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +98,7 @@ class Seen:
         """Marks bear the number of the removal, or of the top when the newest version was deleted: sizes tell of both."""
         last, top = max(view.payloads, default=-1), view.top
         marks = {last} if view.payloads.get(last) == 0 else set()
-        if top > last and may_be_tombstone(artifact.name, top, view.records[top][0]):
+        if top > last and artifact.custody.may_be_tombstone(artifact, top, view.records[top][0]):
             marks.add(top)
         return cls(at, view.newest_time, tuple(marks), view.unhinted)
 
@@ -101,40 +116,41 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A number that is ours to publish under. `tag` is that of the record."""
+    """A number that is ours to publish under. `tag` is that of the record, `seal` what it is authenticated by."""
 
     number: int
     record: Record
     tag: str
     began: Clocked
     seen: Seen
+    seal: Seal | None = field(default=None, repr=False)
 
 
 def try_claim(env: Env, artifact: ArtifactId, draft: Draft, number: int, seen: Seen) -> Steps[Claim | None]:
     """Claim *number*, or None where somebody else has it.
 
-    "Exists" may be the answer to our own first attempt, whose answer was lost: the `write_id` tells. A store that does not
+    "Exists" may be the answer to our own first attempt, whose answer was lost: what is there tells. A store that does not
     say what tag it gave is asked.
     """
     record = draft.record(artifact, number, env.stamp(seen.floor))
-    key = artifact.record(number)
+    key, data = artifact.record(number), stored_form(artifact, record, draft.seal)
     written: Written
     got: Got | None
     try:
-        (written,) = yield (Create(key, encode(record), CONTENT_TYPE),)
+        (written,) = yield (Create(key, data, CONTENT_TYPE),)
     except (ArtifactError, GeneratorExit):
         raise
     except BaseException:  # an interrupt or a cancellation: the claim may stand, and its answer went unseen
         (got,) = yield (Get(key),)
-        if got is not None and _is_ours(got.data, draft.write_id):
-            yield from abandon(env, artifact, Claim(number, record, got.tag, seen.at, seen))
+        if got is not None and _is_ours(got.data, data):
+            yield from abandon(env, artifact, Claim(number, record, got.tag, seen.at, seen, draft.seal))
         raise
     if written.done and written.tag:
-        return Claim(number, record, written.tag, seen.at, seen)
+        return Claim(number, record, written.tag, seen.at, seen, draft.seal)
     (got,) = yield (Get(key),)
-    if got is None or not _is_ours(got.data, draft.write_id):
+    if got is None or not _is_ours(got.data, data):
         return None
-    return Claim(number, record, got.tag, seen.at, seen)
+    return Claim(number, record, got.tag, seen.at, seen, draft.seal)
 
 
 def claim_next(env: Env, artifact: ArtifactId, draft: Draft, number: int, seen: Seen) -> Steps[Claim]:
@@ -158,10 +174,11 @@ def abandon(env: Env, artifact: ArtifactId, claim: Claim) -> Steps[None]:
     The name gets a mark first, for it may have no other version to show. What fails here is left as it is: the claim
     grows stale, and is settled by whoever meets it.
     """
-    stone = tombstone(artifact.name, claim.number, claim.record.write_id, "fenced", env.stamp(claim.seen.floor))
+    at, seal = env.stamp(claim.seen.floor), claim.seal
     try:
+        stone = ended(artifact, claim.number, claim.record.write_id, "fenced", at, seal)
         yield from mark_hidden(artifact, claim.number)
-        yield from rewrite_record(env, artifact, claim.number, encode(stone), claim.tag)
+        yield from rewrite_record(env, artifact, claim.number, stored_form(artifact, stone, seal), claim.tag)
     except ArtifactError:
         pass
 
@@ -177,13 +194,27 @@ def bury(env: Env, artifact: ArtifactId, number: int, got: Got | None, reason: R
         record = None
     if isinstance(record, Tombstone):
         return record
-    ended = "" if record is None else record.write_id
-    stone = tombstone(artifact.name, number, ended, reason, env.stamp())
+    write_id = "" if record is None else record.write_id
+    seal = yield from begin(artifact, write_id)
+    stone = ended(artifact, number, write_id, reason, env.stamp(), seal)
+    data = stored_form(artifact, stone, seal)
     if got is None:
-        (written,) = yield (Create(artifact.record(number), encode(stone), CONTENT_TYPE),)
+        (written,) = yield (Create(artifact.record(number), data, CONTENT_TYPE),)
     else:
-        written = yield from rewrite_record(env, artifact, number, encode(stone), got.tag)
+        written = yield from rewrite_record(env, artifact, number, data, got.tag)
     return stone if written.done else None
+
+
+def ended(
+    artifact: ArtifactId, number: int, write_id: str, reason: Reason, at: datetime, seal: Seal | None
+) -> Tombstone:
+    """The tombstone of *number*."""
+    return tombstone(artifact.name, number, write_id, reason, at, UNSET if seal is None else seal.encryption)
+
+
+def stored_form(artifact: ArtifactId, record: Record, seal: Seal | None) -> bytes:
+    """What is stored of *record*: authenticated, where the store has keys."""
+    return encode(record) if seal is None else seal.stamp(artifact, record, encode(record))
 
 
 def rewrite_record(env: Env, artifact: ArtifactId, number: int, data: bytes, tag: str) -> Steps[Written]:
@@ -201,24 +232,12 @@ def rewrite_record(env: Env, artifact: ArtifactId, number: int, data: bytes, tag
     return written
 
 
-def finished(claim: Claim, size: int, sha256: str, at: datetime) -> bytes:
-    """The record of a stream that has ended."""
+def finished(claim: Claim, size: int, stored: int, sha256: str, at: datetime) -> Record:
+    """The record of a stream that has ended: *size* bytes of content, of which *stored* bytes are stored."""
     assert isinstance(claim.record, Blob)
-    record = Blob(
-        **{
-            **{name: getattr(claim.record, name) for name in claim.record.__struct_fields__},
-            "size_bytes": size,
-            "stored_bytes": size,
-            "sha256": sha256,
-            "timestamp": at,
-        }
-    )
-    return rewrite(encode(claim.record), record)
+    return msgspec.structs.replace(claim.record, size_bytes=size, stored_bytes=stored, sha256=sha256, timestamp=at)
 
 
-def _is_ours(data: bytes, write_id: str) -> bool:
-    try:
-        seen = decode(data)
-    except (IntegrityError, UnsupportedFormat):
-        return False
-    return seen.write_id == write_id and not isinstance(seen, Tombstone)
+def _is_ours(data: bytes, sent: bytes) -> bool:
+    """Whether the record that is there is the very one that was *sent*: its `write_id` is nobody else's."""
+    return data == sent

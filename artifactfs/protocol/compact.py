@@ -8,7 +8,7 @@ from artifactfs.protocol.env import Env
 from artifactfs.protocol.listing import View, look_all
 from artifactfs.protocol.ops import Delete, Get, List, Now, Op, Steps, together
 from artifactfs.protocol.read import AT_ONCE, newest
-from artifactfs.records import Removed, Tombstone, decode, may_be_tombstone
+from artifactfs.records import Removed, Tombstone, decode
 
 
 def compact(env: Env, artifact: ArtifactId) -> Steps[int]:
@@ -23,7 +23,7 @@ def compact(env: Env, artifact: ArtifactId) -> Steps[int]:
     candidates = [
         number
         for number, (size, modified) in sorted(view.records.items())
-        if may_be_tombstone(artifact.name, number, size)
+        if artifact.custody.may_be_tombstone(artifact, number, size)
         and now - modified >= env.keep_tombstones
         and (number in view.payloads or artifact.record(number) in leftovers(artifact, number, view.top))
     ]

@@ -17,7 +17,7 @@ from artifactfs.protocol.fence import settle
 from artifactfs.protocol.listing import View, look, look_all
 from artifactfs.protocol.ops import Get, Steps
 from artifactfs.protocol.read import AT_ONCE, Found, confirm, fetch
-from artifactfs.records import Removed, Tombstone, decode, may_be_tombstone
+from artifactfs.records import Removed, Tombstone, decode
 
 Expected = int | Literal["absent"]
 
@@ -119,7 +119,7 @@ def _ended_among(artifact: ArtifactId, view: View, numbers: list[int]) -> Steps[
     short = [
         number
         for number in numbers
-        if number not in view.payloads and may_be_tombstone(artifact.name, number, view.records[number][0])
+        if number not in view.payloads and artifact.custody.may_be_tombstone(artifact, number, view.records[number][0])
     ]
     if not short:
         return set()

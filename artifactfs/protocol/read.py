@@ -7,18 +7,21 @@ so a record that was read before its payload may be old: where the two do not fi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, TypeAlias
 
 from artifactfs.backends.base import Got, Stat
-from artifactfs.errors import IntegrityError, PayloadTooLarge
+from artifactfs.custody import DataKey, unauthenticated
+from artifactfs.errors import IntegrityError, KeyUnavailable, PayloadTooLarge
 from artifactfs.layout import ArtifactId
 from artifactfs.mime import guess
 from artifactfs.protocol.listing import View, look, look_all
 from artifactfs.protocol.ops import Get, StatOf, Steps, together
+from artifactfs.protocol.sealing import authenticated
 from artifactfs.records import (
     FENCE_SIZE,
+    Blob,
     Record,
     Removed,
     Tombstone,
@@ -26,8 +29,8 @@ from artifactfs.records import (
     fits,
     fits_size,
     is_fence,
-    may_be_tombstone,
     synthesised,
+    unknown_removal,
 )
 
 AT_ONCE = 16
@@ -36,13 +39,17 @@ AT_ONCE = 16
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A version that exists: its record, the tag of the stored record ("" where it has none), and the payload if read."""
+    """A version that exists: its record, the tag of the stored record ("" where it has none), and the payload if read.
+
+    The payload is as it is stored; `key` opens it where it is sealed.
+    """
 
     number: int
     record: Record
     raw: bytes
     tag: str
     data: bytes | None = None
+    key: DataKey | None = field(default=None, repr=False)
 
 
 Gone: TypeAlias = Literal["deleted", "vanished", "fence"]
@@ -52,16 +59,17 @@ Gone: TypeAlias = Literal["deleted", "vanished", "fence"]
 def fetch(
     artifact: ArtifactId, number: int, *, whole: bool = False, limit: int | None = None, strict: bool = True
 ) -> Steps[Found | Gone]:
-    """Version *number* of the artifact, if it exists; with its payload (at most *limit* bytes) where *whole* asks for it.
+    """Version *number* of the artifact, if it exists; with its payload (content of at most *limit* bytes) where *whole*.
 
     Two requests at the same time; more only where the two do not fit. Without *whole* a payload is known by its size.
     Unless *strict*, a version that is damaged is a version all the same, so that it can be listed and deleted.
 
     Raises:
-        IntegrityError: the payload is not the one that its record describes, or the record is none.
-        PayloadTooLarge: the payload has more bytes than *limit*.
+        IntegrityError: the payload is not the one that its record describes, or the record is not what was saved.
+        KeyUnavailable: the record is authenticated by a key that is not to be had.
+        PayloadTooLarge: the content has more bytes than *limit*.
     """
-    reach = None if limit is None else max(limit + 1, FENCE_SIZE)
+    reach = None if limit is None else max(artifact.custody.stored_size(limit) + 1, FENCE_SIZE)
     look_at = Get(artifact.payload(number), 0, reach) if whole else None
     of_payload = look_at or StatOf(artifact.payload(number))
     got: Got | None
@@ -70,15 +78,15 @@ def fetch(
     if payload is not None and not whole and payload.size == FENCE_SIZE:
         of_payload = Get(artifact.payload(number))
         (payload,) = yield (of_payload,)
-    record = _decoded(artifact, number, got, strict)
+    record, key = yield from _decoded(artifact, number, got, strict)
     if isinstance(record, Tombstone):
         return _ended(record)
     if payload is None:
         return "vanished"
-    _check_limit(artifact, number, payload, limit if whole else None)
+    _check_limit(artifact, number, record, payload, limit if whole else None)
     if not _matches(record, payload):
         (got,) = yield (Get(artifact.record(number)),)
-        record = _decoded(artifact, number, got, strict)
+        record, key = yield from _decoded(artifact, number, got, strict)
         if isinstance(record, Tombstone):
             return _ended(record)
         if record is None:
@@ -95,9 +103,11 @@ def fetch(
                     "it was altered or cut off after it was saved; other versions are not affected",
                     artifact=artifact.label,
                 )
+        if got is None and strict and not artifact.custody.takes_plain:
+            raise unauthenticated(artifact, number)
     assert record is not None
     data = payload.data if whole and isinstance(payload, Got) else None
-    return Found(number, record, got.data if got else b"", got.tag if got else "", data)
+    return Found(number, record, got.data if got else b"", got.tag if got else "", data, key)
 
 
 def confirm(artifact: ArtifactId, number: int, listed_size: int, *, strict: bool = False) -> Steps[Found | Gone]:
@@ -105,11 +115,11 @@ def confirm(artifact: ArtifactId, number: int, listed_size: int, *, strict: bool
     if listed_size != FENCE_SIZE:
         got: Got | None
         (got,) = yield (Get(artifact.record(number)),)
-        record = _decoded(artifact, number, got, strict)
+        record, key = yield from _decoded(artifact, number, got, strict)
         if isinstance(record, Tombstone):
             return _ended(record)
         if got is not None and record is not None and fits_size(record, listed_size):
-            return Found(number, record, got.data, got.tag)
+            return Found(number, record, got.data, got.tag, key=key)
     return (yield from fetch(artifact, number, strict=strict))
 
 
@@ -186,7 +196,7 @@ def surely_a_version(artifact: ArtifactId, view: View, number: int) -> bool:
     if view.payloads[number] in (0, FENCE_SIZE):
         return False
     record = view.records.get(number)
-    return record is None or not may_be_tombstone(artifact.name, number, record[0])
+    return record is None or not artifact.custody.may_be_tombstone(artifact, number, record[0])
 
 
 def confirm_many(artifact: ArtifactId, view: View, numbers: Sequence[int]) -> Steps[list[Found | Gone]]:
@@ -227,24 +237,30 @@ def _ended(stone: Tombstone) -> Gone:
     return "fence" if stone.reason == "fenced" else "deleted"
 
 
-def _decoded(artifact: ArtifactId, number: int, got: Got | None, strict: bool) -> Record | None:
+def _decoded(
+    artifact: ArtifactId, number: int, got: Got | None, strict: bool
+) -> Steps[tuple[Record | None, DataKey | None]]:
+    """The record that was read and its data key. Unless *strict*, None where it is damaged, and none of what it says.
+
+    Where its key is not to be had, it is believed (unless *strict*) that the version was taken away, and nothing else:
+    who could forge that could as well delete it.
+    """
     if got is None:
-        return None
+        return None, None
     try:
-        record = decode(got.data, artifact.record(number))
+        return (yield from authenticated(artifact, number, got.data))
     except IntegrityError:
         if strict:
             raise
-        return None
-    if record.version == number:
-        return record
-    if strict:
-        raise IntegrityError(
-            f"the record {artifact.record(number)!r} says that it is of version {record.version}: it was moved or altered; "
-            "other versions are not affected",
-            artifact=artifact.label,
-        )
-    return None
+    except KeyUnavailable:
+        if strict:
+            raise
+        record = decode(got.data)
+        if isinstance(record, Tombstone):
+            return record, None
+        if isinstance(record, Removed):
+            return unknown_removal(artifact.name, number, got.modified), None
+    return None, None
 
 
 def _matches(record: Record | None, payload: Got | Stat) -> bool:
@@ -257,10 +273,17 @@ def _is_fence(payload: Got | Stat) -> bool:
     return isinstance(payload, Got) and is_fence(payload.data)
 
 
-def _check_limit(artifact: ArtifactId, number: int, payload: Got | Stat, limit: int | None) -> None:
-    if limit is not None and payload.size > limit and not _is_fence(payload):
+def _check_limit(
+    artifact: ArtifactId, number: int, record: Record | None, payload: Got | Stat, limit: int | None
+) -> None:
+    if limit is None or _is_fence(payload):
+        return
+    size = payload.size
+    if isinstance(record, Blob) and record.size_bytes is not None and fits_size(record, size):
+        size = record.size_bytes
+    if size > limit:
         raise PayloadTooLarge(
-            f"version {number} of {artifact.label!r} has {payload.size} bytes, more than max_bytes={limit}; "
+            f"version {number} of {artifact.label!r} has {size} bytes, more than max_bytes={limit}; "
             "open it and read it in pieces, or raise max_bytes",
             artifact=artifact.label,
         )

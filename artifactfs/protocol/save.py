@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
+from artifactfs.codecs.base import encode_whole
 from artifactfs.errors import ArtifactError, ArtifactNotFound
 from artifactfs.layout import HINT_EVERY, ArtifactId
 from artifactfs.protocol.claim import Claim, Draft, Memory, Seen, claim_next
@@ -20,7 +21,11 @@ from artifactfs.protocol.marks import EMPTY_TYPE, mark_hidden
 from artifactfs.protocol.ops import Delete, Op, Put, Steps
 from artifactfs.protocol.publish import Attempt, give_up, publish
 from artifactfs.protocol.read import newest
-from artifactfs.records import Record, Removed
+from artifactfs.protocol.sealing import begin
+from artifactfs.records import POINTER_TYPE, Record, Removed, pointer_payload
+
+SEALED_TYPE = "application/octet-stream"
+"""Content type of sealed payloads: what they are when they are opened is nobody's business who cannot."""
 
 
 def save(
@@ -40,10 +45,46 @@ def save(
     Raises:
         Conflict: *expect* was not met; nothing was saved.
     """
-    draft = Draft(mime_type, metadata, env.write_id(), len(data), hashlib.sha256(data).hexdigest())
+    write_id = env.write_id()
+    seal = yield from begin(artifact, write_id)
+    stored = data if seal is None else encode_whole(seal.codec(), data)
+    digest = hashlib.sha256(stored).hexdigest()
+    draft = Draft(mime_type, metadata, write_id, len(data), digest, len(stored), seal=seal)
+    content_type = mime_type if seal is None else SEALED_TYPE
+    return (yield from _save(env, artifact, draft, stored, content_type, expect, memory))
+
+
+def point(
+    env: Env,
+    artifact: ArtifactId,
+    uri: str,
+    *,
+    mime_type: str,
+    metadata: Mapping[str, Any],
+    size: int | None,
+    sha256: str | None,
+    expect: Expected | None = None,
+    memory: Memory | None = None,
+) -> Steps[Record]:
+    """As `save`, of a pointer to *uri*, where *size* bytes with the digest *sha256* are expected if that is known."""
+    write_id = env.write_id()
+    seal = yield from begin(artifact, write_id)
+    draft = Draft(mime_type, metadata, write_id, size, sha256, uri=uri, seal=seal)
+    return (yield from _save(env, artifact, draft, pointer_payload(uri), POINTER_TYPE, expect, memory))
+
+
+def _save(
+    env: Env,
+    artifact: ArtifactId,
+    draft: Draft,
+    data: bytes,
+    content_type: str,
+    expect: Expected | None,
+    memory: Memory | None,
+) -> Steps[Record]:
     while True:
         claim = yield from claim_for(env, artifact, draft, expect, memory)
-        if (yield from publish_or_abandon(env, artifact, claim, data, mime_type)):
+        if (yield from publish_or_abandon(env, artifact, claim, data, content_type)):
             yield from tidy(artifact, claim)
             return claim.record
         memory = None
@@ -86,7 +127,9 @@ def remove(env: Env, artifact: ArtifactId) -> Steps[Record]:
     found, view = yield from newest(artifact)
     if found is None or isinstance(found.record, Removed):
         raise ArtifactNotFound(f"there is no artifact {artifact.label!r} to remove", artifact=artifact.label)
-    draft = Draft(found.record.mime_type, {}, env.write_id(), removal=True)
+    write_id = env.write_id()
+    seal = yield from begin(artifact, write_id)
+    draft = Draft(found.record.mime_type, {}, write_id, removal=True, seal=seal)
     number, seen = view.top + 1, Seen.in_view(at, artifact, view)
     while True:
         claim = yield from claim_next(env, artifact, draft, number, seen)

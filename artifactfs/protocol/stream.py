@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from artifactfs.backends.base import Got, Upload, Written
+from artifactfs.codecs.plain import Plain
 from artifactfs.errors import ArtifactError, Conflict
 from artifactfs.layout import ArtifactId
-from artifactfs.protocol.claim import Claim, Draft, Memory, finished, rewrite_record
+from artifactfs.protocol.claim import Claim, Draft, Memory, finished, rewrite_record, stored_form
 from artifactfs.protocol.env import Clocked, Env
 from artifactfs.protocol.expect import Expected
-from artifactfs.protocol.ops import Abort, Begin, Get, Part, Pull, Rewind, Steps
+from artifactfs.protocol.ops import Abort, Batch, Begin, Get, Part, Pull, Rewind, Steps
 from artifactfs.protocol.publish import ROUNDS, Attempt, give_up, publish_upload
-from artifactfs.protocol.save import claim_for, tidy
-from artifactfs.records import Record, decode, encode
+from artifactfs.protocol.save import SEALED_TYPE, claim_for, tidy
+from artifactfs.protocol.sealing import begin
+from artifactfs.records import Record
 
 
 def save_stream(
@@ -39,10 +42,12 @@ def save_stream(
     Raises:
         Conflict: *expect* was not met, or the claim was fenced and the stream is gone; nothing was saved.
     """
-    draft = Draft(mime_type, metadata, env.write_id())
+    write_id = env.write_id()
+    seal = yield from begin(artifact, write_id)
+    draft = Draft(mime_type, metadata, write_id, seal=seal)
     for _ in range(ROUNDS):
         claim = yield from claim_for(env, artifact, draft, expect, memory)
-        record = yield from _send(env, artifact, claim, mime_type)
+        record = yield from _send(env, artifact, claim, mime_type if seal is None else SEALED_TYPE)
         if record is not None:
             yield from tidy(artifact, claim)
             return record
@@ -57,17 +62,17 @@ def save_stream(
     )
 
 
-def _send(env: Env, artifact: ArtifactId, claim: Claim, mime_type: str) -> Steps[Record | None]:
+def _send(env: Env, artifact: ArtifactId, claim: Claim, content_type: str) -> Steps[Record | None]:
     """Upload and publish under *claim*; None where it was fenced. Nothing is left behind where this raises."""
-    sending = _Sending(env, artifact, claim, mime_type)
+    sending = _Sending(env, artifact, claim, content_type)
     attempt = Attempt()
     published = False
     try:
         (sending.upload,) = yield (sending.begin,)
-        size, sha256 = yield from sending.all()
-        data = finished(claim, size, sha256, env.stamp(claim.seen.floor))
-        if (yield from sending.write_record(data)):
-            published = yield from publish_upload(env, artifact, claim, sending.upload, size, sha256, attempt)
+        size, stored, sha256 = yield from sending.all()
+        record = finished(claim, size, stored, sha256, env.stamp(claim.seen.floor))
+        if (yield from sending.write_record(record)):
+            published = yield from publish_upload(env, artifact, claim, sending.upload, stored, sha256, attempt)
     except GeneratorExit:
         raise
     except BaseException:
@@ -77,35 +82,43 @@ def _send(env: Env, artifact: ArtifactId, claim: Claim, mime_type: str) -> Steps
     if not published:
         yield from sending.drop()
         return None
-    return decode(data)
+    return record
 
 
 class _Sending:
     """A stream on its way into the store: its upload, and its claim with the record's latest tag."""
 
-    def __init__(self, env: Env, artifact: ArtifactId, claim: Claim, mime_type: str) -> None:
+    def __init__(self, env: Env, artifact: ArtifactId, claim: Claim, content_type: str) -> None:
         self.env, self.artifact, self.claim = env, artifact, claim
-        self.begin = Begin(artifact.payload(claim.number), mime_type)
+        self.begin = Begin(artifact.payload(claim.number), content_type)
         self.upload: Upload | None = None
         self.renewed = claim.began
 
-    def all(self) -> Steps[tuple[int, str]]:
-        """Send the whole stream; its size in bytes and its SHA-256. A piece is sent while the next one is pulled."""
+    def all(self) -> Steps[tuple[int, int, str]]:
+        """Send the whole stream; its size, and size and SHA-256 of what is stored. The next piece is pulled meanwhile."""
         assert self.upload is not None
-        digest, size = hashlib.sha256(), 0
+        encoder = (Plain() if self.claim.seal is None else self.claim.seal.codec()).encoder()
+        digest, size, stored = hashlib.sha256(), 0, 0
         piece: bytes
         (piece,) = yield (Pull(),)
         while piece:
-            digest.update(piece)
             size += len(piece)
-            _, piece = yield (Part(self.upload, piece), Pull())
+            encoded = encoder.update(piece)
+            digest.update(encoded)
+            stored += len(encoded)
+            batch: Batch = (Part(self.upload, encoded), Pull()) if encoded else (Pull(),)
+            (*_, piece) = yield batch
             if self.renewed.age(self.env) > self.env.claim_ttl / 4:
-                yield from self.write_record(encode(self.claim.record))
-        return size, digest.hexdigest()
+                yield from self.write_record(self.claim.record)
+        if last := encoder.finish():
+            digest.update(last)
+            yield (Part(self.upload, last),)
+        return size, stored + len(last), digest.hexdigest()
 
-    def write_record(self, data: bytes) -> Steps[bool]:
+    def write_record(self, record: Record) -> Steps[bool]:
         """Rewrite the record of our claim, which also renews it. False where the claim is not ours any more."""
         number = self.claim.number
+        data = stored_form(self.artifact, record, self.claim.seal)
         written: Written = yield from rewrite_record(self.env, self.artifact, number, data, self.claim.tag)
         tag = written.tag
         if not (written.done and tag):
@@ -115,7 +128,7 @@ class _Sending:
                 return False
             tag = got.tag
         self.renewed = Clocked.read(self.env)
-        self.claim = Claim(number, self.claim.record, tag, self.claim.began, self.claim.seen)
+        self.claim = replace(self.claim, tag=tag)
         return True
 
     def drop(self) -> Steps[None]:

@@ -363,7 +363,7 @@ class Saving(StoreTests):
 
     def test_a_save_of_somebody_else_that_is_in_progress_is_a_conflict_that_says_so(self, scope: Scope) -> None:
         scope.save("x", b"0")
-        draft = Draft("text/plain", {}, "0" * 32, 1, "0" * 64)
+        draft = Draft("text/plain", {}, "0" * 32, 1, "0" * 64, 1)
         for name, number in (("x", 1), ("y", 0)):
             raw = Raw(scope, name)
             at = scope.stat("x").timestamp

@@ -80,8 +80,8 @@ CHECK_THEN_WRITE = """
 FAULTS = (
     Fault(
         "check-then-write claim",
-        ((try_claim, "        (written,) = yield (Create(key, encode(record), CONTENT_TYPE),)\n",
-          CHECK_THEN_WRITE.format(" " * 8, "key", "encode(record), CONTENT_TYPE")),),
+        ((try_claim, "        (written,) = yield (Create(key, data, CONTENT_TYPE),)\n",
+          CHECK_THEN_WRITE.format(" " * 8, "key", "data, CONTENT_TYPE")),),
         "empty",
         _two(),
     ),

@@ -1,0 +1,293 @@
+"""What a store does to protect what it holds: its keys, whose records it believes, and how it spells users.
+
+A `Custody` hangs on every scope, so that all that is done there is done by it. `NONE` is that of a store without keys.
+A `Seal` is what one record is authenticated and one payload sealed by (docs/spec.md, "Sealing").
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import secrets
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NoReturn
+
+from artifactfs.codecs.base import Codec
+from artifactfs.codecs.plain import Plain
+from artifactfs.errors import BackendUnavailable, IntegrityError, InvalidConfig, KeyUnavailable, UnsupportedFormat
+from artifactfs.keys.base import KEY_BYTES, MAX_KEY_ID, MAX_WRAPPED, Identity, KeyProvider, length_prefixed
+from artifactfs.records import Blob, Encryption, Record, Tombstone, longest_tombstone
+
+if TYPE_CHECKING:
+    from artifactfs.layout import ArtifactId
+
+CIPHER = "cobblestone-256"
+"""What seals payloads: C2SP chunked-encryption with SHA-512 and AES-256-GCM."""
+
+USER_DIGITS = 32
+"""Hexadecimal digits that stand for a user in paths where the store has a scope secret."""
+
+_MAC_LABEL = b"artifactfs record mac v1"
+_MAC_FIELD = b',"mac":"'
+_MAC_SIZE = len(_MAC_FIELD) + 64 + len(b'"}')
+
+_LONGEST_WRAPPED = -(-MAX_WRAPPED * 4 // 3)
+SEALED_MORE = len(',"encryption":{"key_id":"","wrapped_key":""}') + MAX_KEY_ID + _LONGEST_WRAPPED + _MAC_SIZE
+"""Bytes by which an authenticated tombstone is longer than a plain one, at most."""
+
+
+class DataKey:
+    """The key of one save. No repr, no pickle and no log shows it."""
+
+    __slots__ = ("secret",)
+
+    def __init__(self, secret: bytes) -> None:
+        self.secret = secret
+
+    def __repr__(self) -> str:
+        return "<DataKey>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("keys are not pickled")
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """What one save is sealed and authenticated by: its data key, and how its record tells of it."""
+
+    key: DataKey
+    identity: Identity
+    key_id: str
+    wrapped: bytes
+
+    @property
+    def encryption(self) -> Encryption:
+        """As a record holds it that has no sealed payload."""
+        return Encryption(key_id=self.key_id, wrapped_key=_text(self.wrapped))
+
+    @property
+    def of_payload(self) -> Encryption:
+        return Encryption(key_id=self.key_id, wrapped_key=_text(self.wrapped), cipher=CIPHER)
+
+    def codec(self) -> Codec:
+        return sealed(self.key, self.identity)
+
+    def stamp(self, artifact: ArtifactId, record: Record, plain: bytes) -> bytes:
+        """*plain*, the encoded *record*, with its ``mac``; longer than any tombstone of that name, if it is none itself."""
+        body = plain[:-1]
+        if not isinstance(record, Tombstone):
+            body = body.ljust(longest_tombstone(artifact.name, record.version) + SEALED_MORE - _MAC_SIZE + 1)
+        mac = _mac(self.key, artifact, record.version, body)
+        return body + _MAC_FIELD + mac + b'"}'
+
+
+def sealed(key: DataKey, identity: Identity) -> Codec:
+    from artifactfs.codecs.sealed import Sealed
+
+    return Sealed(key.secret, identity.encode())
+
+
+class Custody:
+    """Keys and rules of one store.
+
+    Attributes:
+        keys: who wraps data keys; None where nothing is sealed.
+        local: whether that is done here and at once, without asking anybody.
+        provider: the store's own name, which its records bear; empty where it has none.
+    """
+
+    def __init__(
+        self,
+        keys: KeyProvider | None = None,
+        active: str | Callable[[Identity], str] = "",
+        *,
+        accept_plain: bool = False,
+        secret: bytes = b"",
+        provider: str = "",
+        known: Collection[str] = (),
+    ) -> None:
+        self.keys, self._active, self.accept_plain, self._secret = keys, active, accept_plain, secret
+        self.provider, self._known = provider, frozenset({provider, *known})
+        self.local = True
+        if keys is not None:
+            from artifactfs.keys.keyring import Keyring
+            from artifactfs.keys.remembered import Remembered
+
+            self.local = isinstance(keys, Keyring)
+            self.remembered = Remembered[bytes, bytes](most=1000, seconds=60.0)
+
+    @property
+    def hides_users(self) -> bool:
+        return bool(self._secret)
+
+    @property
+    def takes_plain(self) -> bool:
+        """Whether a record that nothing authenticates is believed."""
+        return self.keys is None or self.accept_plain
+
+    def user(self, app: str, user: str) -> str:
+        """What the store calls *user* of *app*: the name itself, or digits that tell nobody who that is."""
+        if not self._secret:
+            return user
+        return hmac.new(self._secret, length_prefixed(app, user), hashlib.sha256).hexdigest()[:USER_DIGITS]
+
+    def active(self, identity: Identity) -> str:
+        """The id of the key that wraps what is saved now.
+
+        Raises:
+            InvalidConfig: it is not one that a record can hold.
+        """
+        return check_key_id(self._active(identity) if callable(self._active) else self._active)
+
+    def may_be_tombstone(self, artifact: ArtifactId, number: int, size: int) -> bool:
+        """False only if a record of *size* bytes is surely none: every other record is longer than any tombstone.
+
+        A listing alone then tells which versions are there, but for the few whose records are this short, which are read.
+        """
+        return size <= longest_tombstone(artifact.name, number) + (0 if self.keys is None else SEALED_MORE)
+
+    def stored_size(self, size: int) -> int:
+        """The most bytes that content of *size* bytes takes when stored."""
+        if self.keys is None:
+            return size
+        from artifactfs.codecs.sealed import sealed_size
+
+        return sealed_size(size)
+
+    def needs_key(self, artifact: ArtifactId, record: Record, data: bytes) -> bool:
+        """Whether *record*, decoded from *data*, is one to authenticate; else it is to be believed as it is.
+
+        Raises:
+            KeyUnavailable: it is, and there are no keys.
+            IntegrityError: it should be, and is not.
+        """
+        has_mac = _has_mac(data)
+        if not record.encryption and not has_mac:
+            if self.takes_plain:
+                return False
+            raise unauthenticated(artifact, record.version)
+        if not record.encryption or not has_mac:
+            raise _altered(artifact, record.version, "what authenticates it was taken away")
+        if self.keys is None:
+            raise KeyUnavailable(
+                f"version {record.version} of {artifact.label!r} is sealed with the key {record.encryption.key_id!r}, and "
+                "this store was opened without keys: give keys=, or set ARTIFACTFS_KEYS",
+                artifact=artifact.label,
+                key_id=record.encryption.key_id,
+            )
+        return True
+
+    def check(self, artifact: ArtifactId, number: int, record: Record, data: bytes, key: DataKey) -> None:
+        """Check the MAC of a record that `needs_key`.
+
+        Raises:
+            IntegrityError: it was altered, or moved from elsewhere.
+            UnsupportedFormat: its payload is sealed in a way that this release does not know.
+        """
+        mac = data[-_MAC_SIZE + len(_MAC_FIELD) : -2]
+        if not hmac.compare_digest(mac, _mac(key, artifact, number, data[:-_MAC_SIZE])):
+            raise _altered(artifact, number, "it was altered, or moved from elsewhere")
+        if isinstance(record, Blob) and record.encryption and record.encryption.cipher != CIPHER:
+            raise UnsupportedFormat(
+                f"version {number} of {artifact.label!r} is sealed by {record.encryption.cipher!r}, which this version of "
+                "artifactfs does not know; upgrade artifactfs to read it",
+                artifact=artifact.label,
+            )
+
+    def check_provider(self, artifact: ArtifactId, record: Record) -> None:
+        """Refuse a record whose content lies in a store that is not read through.
+
+        Raises:
+            BackendUnavailable: it names one that is not registered.
+        """
+        if record.provider and record.provider not in self._known:
+            raise BackendUnavailable(
+                f"version {record.version} of {artifact.label!r} lies in the store {record.provider!r}, which is not "
+                "registered here: name it in read_through=[…]",
+                artifact=artifact.label,
+            )
+
+    def codec(self, artifact: ArtifactId, record: Blob, key: DataKey | None) -> Codec:
+        """How the payload of *record*, which was authenticated by *key*, is stored."""
+        if key is None:
+            return Plain()
+        return sealed(key, artifact.identity(record.write_id))
+
+    def __repr__(self) -> str:
+        return f"<Custody {'without' if self.keys is None else 'with'} keys>"
+
+    def __reduce__(self) -> str:
+        if self is NONE:
+            return "NONE"
+        raise TypeError("keys are not pickled; a store is pickled by its URL and options")
+
+
+NONE = Custody()
+
+
+def fresh_key() -> DataKey:
+    return DataKey(secrets.token_bytes(KEY_BYTES))
+
+
+def check_key_id(key_id: object) -> str:
+    """*key_id*, if a record can hold it."""
+    if not isinstance(key_id, str) or not 0 < len(key_id) <= MAX_KEY_ID:
+        raise InvalidConfig(f"the id of the active key is text of 1 to {MAX_KEY_ID} characters, not {key_id!r:.80}")
+    if any(not "!" <= char <= "~" or char in '"\\' for char in key_id):
+        raise InvalidConfig(f'the id of a key is printable ASCII without space, " and \\, not {key_id!r}')
+    return key_id
+
+
+def check_wrapped(wrapped: object, keys: KeyProvider) -> bytes:
+    """What a provider has wrapped, if a record can hold it."""
+    if not isinstance(wrapped, bytes) or not 0 < len(wrapped) <= MAX_WRAPPED:
+        what = f"{len(wrapped)} bytes" if isinstance(wrapped, bytes) else f"a {type(wrapped).__name__}"
+        raise InvalidConfig(f"{type(keys).__name__}.wrap gave {what}; it has to give 1 to {MAX_WRAPPED} bytes")
+    return wrapped
+
+
+def wrapped_of(artifact: ArtifactId, number: int, encryption: Encryption) -> bytes:
+    """The wrapped data key that a record holds."""
+    try:
+        text = encryption.wrapped_key
+        return base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise _altered(artifact, number, "its wrapped key is no base64url") from error
+
+
+def unauthenticated(artifact: ArtifactId, number: int) -> IntegrityError:
+    return IntegrityError(
+        f"version {number} of {artifact.label!r} is authenticated by no key, and this store has keys: it was altered, or "
+        "saved before there were any; to read such data open the store with accept_plain=True",
+        artifact=artifact.label,
+    )
+
+
+def _altered(artifact: ArtifactId, number: int, why: str) -> IntegrityError:
+    return IntegrityError(
+        f"the record {artifact.record(number)!r} is not what was saved: {why}; other versions are not affected",
+        artifact=artifact.label,
+    )
+
+
+def _mac(key: DataKey, artifact: ArtifactId, number: int, body: bytes) -> bytes:
+    place = length_prefixed("1", *artifact.identity("")[:4], str(number))
+    digest = hmac.new(_mac_key(key), place, hashlib.sha256)
+    digest.update(body)
+    return digest.hexdigest().encode()
+
+
+def _mac_key(key: DataKey) -> bytes:
+    """HKDF-Expand (RFC 5869, section 2.3) with SHA-512: one block is more than is needed."""
+    return hmac.digest(key.secret, _MAC_LABEL + b"\1", "sha512")[:32]
+
+
+def _has_mac(data: bytes) -> bool:
+    return data[-_MAC_SIZE : -_MAC_SIZE + len(_MAC_FIELD)] == _MAC_FIELD and data.endswith(b'"}')
+
+
+def _text(wrapped: bytes) -> str:
+    return base64.urlsafe_b64encode(wrapped).rstrip(b"=").decode()

@@ -1,0 +1,114 @@
+"""Keys and secrets as a store is told of them: by its options, or by the environment where those say nothing.
+
+They do not travel when a store is pickled: `FROM_ENVIRONMENT` stands in their place, so that a store which is opened again
+elsewhere has to find them in the environment there, and never writes without them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from artifactfs.errors import InvalidConfig, KeyUnavailable
+from artifactfs.keys.base import Identity, KeyProvider
+
+FROM_ENVIRONMENT = "environment"
+"""As ``keys`` or ``scope_secret``: it has to be in the environment."""
+
+KEYS, ACTIVE, SECRET = "ARTIFACTFS_KEYS", "ARTIFACTFS_ACTIVE_KEY_ID", "ARTIFACTFS_SCOPE_SECRET"
+
+LEAST_SECRET = 16
+"""Bytes that a scope secret has at least: who could guess it could try users out."""
+
+
+def provider_of(keys: object) -> KeyProvider | None:
+    """Who wraps data keys: as *keys* says, or the environment; None where neither does.
+
+    Raises:
+        InvalidConfig: *keys* is not text, a path or a provider, or holds none.
+        KeyUnavailable: the environment was to have them.
+    """
+    if keys is None or keys == FROM_ENVIRONMENT:
+        text = os.environ.get(KEYS, "")
+        if not text and keys is None:
+            if os.environ.get(ACTIVE):
+                raise InvalidConfig(f"{ACTIVE} is set and {KEYS} is not: set both, or none")
+            return None
+        if not text:
+            raise KeyUnavailable(f"this store's keys do not travel with it, and {KEYS} is not set here: set it")
+        return _keyring(text, KEYS)
+    if isinstance(keys, str):
+        return _keyring(keys, "keys")
+    if isinstance(keys, os.PathLike):
+        from artifactfs.keys.keyring import Keyring
+
+        return Keyring.read_file(keys)
+    if isinstance(keys, KeyProvider):
+        return keys
+    raise InvalidConfig(
+        f"keys is text (v1:<base64url>), the path of a file, or an object with wrap and unwrap, not a {type(keys).__name__}"
+    )
+
+
+def _keyring(text: str, where: str) -> KeyProvider:
+    from artifactfs.keys.keyring import Keyring
+
+    try:
+        return Keyring.parse(text)
+    except InvalidConfig as error:
+        raise InvalidConfig(f"{where}: {error}") from None
+
+
+def active_id(given: object, keys: KeyProvider | None) -> str | Callable[[Identity], str]:
+    """The id of the key that wraps what is saved, or a function that tells it.
+
+    Raises:
+        InvalidConfig: it names no key, or there is none to name, or several and no word on which.
+    """
+    chosen = os.environ.get(ACTIVE) if given is None else given
+    if keys is None:
+        if chosen is not None:
+            raise InvalidConfig(f"active_key_id is {chosen!r}, and no keys are given: give keys=, or set {KEYS}")
+        return ""
+    ids: tuple[str, ...] | None = getattr(keys, "ids", None)
+    if not chosen:
+        if ids is not None and len(ids) == 1:
+            return ids[0]
+        what = f"of the keys {', '.join(ids)}" if ids else "of the provider's keys"
+        raise InvalidConfig(f"which {what} is active is not said: give active_key_id=, or set {ACTIVE}")
+    if callable(chosen):
+        return chosen
+    if not isinstance(chosen, str):
+        raise InvalidConfig(f"active_key_id is text or a function, not {chosen!r}")
+    if ids is not None and chosen not in ids:
+        raise InvalidConfig(f"active_key_id is {chosen!r}, and the keys are {', '.join(ids)}")
+    return chosen
+
+
+def scope_secret(given: object) -> bytes:
+    """The secret that users are hidden by; empty where there is none.
+
+    Raises:
+        InvalidConfig: it is no text, or too short.
+        KeyUnavailable: the environment was to have it.
+    """
+    secret: Any = os.environ.get(SECRET, "") if given is None or given == FROM_ENVIRONMENT else given
+    if given == FROM_ENVIRONMENT and not secret:
+        raise KeyUnavailable(f"this store's scope_secret does not travel with it, and {SECRET} is not set here: set it")
+    if isinstance(secret, str):
+        secret = secret.encode("utf-8", "surrogatepass")
+    if not isinstance(secret, bytes):
+        raise InvalidConfig(f"scope_secret is text, not a {type(given).__name__}")
+    if 0 < len(secret) < LEAST_SECRET or (given is not None and not secret):
+        raise InvalidConfig(f"scope_secret has {len(secret)} bytes; it needs {LEAST_SECRET} or more, chosen at random")
+    return secret
+
+
+def travelling(keys: object, provider: KeyProvider | None) -> object:
+    """What stands for *keys* in a pickled store: a path or a provider itself, but never a key."""
+    if provider is None:
+        return None
+    from artifactfs.keys.keyring import Keyring
+
+    return FROM_ENVIRONMENT if isinstance(provider, Keyring) and not isinstance(keys, os.PathLike) else keys
