@@ -133,7 +133,7 @@ class _Content:
         self._until = time.monotonic() + self.seconds
         self._taken = 0
         self._sha256 = hashlib.sha256()
-        self.file = tempfile.SpooledTemporaryFile(_SPOOL)
+        self.file = tempfile.SpooledTemporaryFile(_SPOOL)  # noqa: SIM115  (whoever fetched it closes it)
 
     def take(self, piece: bytes) -> None:
         self._taken += len(piece)
