@@ -14,12 +14,17 @@ from artifactfs.errors import InvalidConfig as InvalidConfig
 from artifactfs.errors import InvalidMetadata as InvalidMetadata
 from artifactfs.errors import InvalidName as InvalidName
 from artifactfs.errors import InvalidRef as InvalidRef
+from artifactfs.errors import KeyUnavailable as KeyUnavailable
 from artifactfs.errors import PayloadTooLarge as PayloadTooLarge
+from artifactfs.errors import PointerNotManaged as PointerNotManaged
 from artifactfs.errors import UnsafeBackend as UnsafeBackend
 from artifactfs.errors import UnsupportedFormat as UnsupportedFormat
 from artifactfs.errors import VersionNotFound as VersionNotFound
 from artifactfs.files import ArtifactReader as ArtifactReader
 from artifactfs.files import ArtifactWriter as ArtifactWriter
+from artifactfs.following import Follow as Follow
+from artifactfs.keys.base import Identity as Identity
+from artifactfs.keys.base import KeyProvider as KeyProvider
 from artifactfs.operations import Artifact as Artifact
 from artifactfs.records import Blob as Blob
 from artifactfs.records import Pointer as Pointer
@@ -45,15 +50,20 @@ __all__ = [
     "BackendUnavailable",
     "Blob",
     "Conflict",
+    "Follow",
     "ForeignPayload",
+    "Identity",
     "ImmutableVersion",
     "IntegrityError",
     "InvalidConfig",
     "InvalidMetadata",
     "InvalidName",
     "InvalidRef",
+    "KeyProvider",
+    "KeyUnavailable",
     "PayloadTooLarge",
     "Pointer",
+    "PointerNotManaged",
     "Record",
     "Ref",
     "Removed",

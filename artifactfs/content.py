@@ -43,13 +43,14 @@ class Content:
         self._decoder: Decoder | None = None
 
     async def read(self, start: int, end: int) -> bytes:
-        """The bytes ``start <= i < end``, by one request; of what is sealed, one more for its first bytes at first.
+        """The bytes ``start <= i < end`` (cut at the end), by one request; of what is sealed, one more for its first bytes at first.
 
         Raises:
             VersionNotFound: the version was deleted since it was found.
             IntegrityError: its payload has another size now, or is not what was sealed.
             BackendUnavailable: the answer was cut off.
         """
+        end = min(end, self.size)
         at, to = self._codec.span(start, end, self.size)
         try:
             if self._decoder is not None or not self._codec.head_size:

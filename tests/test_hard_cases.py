@@ -31,8 +31,8 @@ from artifactfs import (
     InvalidConfig,
     InvalidMetadata,
     Pointer,
+    PointerNotManaged,
     Scope,
-    UnsupportedFormat,
     records,
 )
 from artifactfs import operations as operations_module
@@ -457,5 +457,6 @@ def test_a_pointer_is_not_given_out_as_content(tmp_path: Path) -> None:
     (folder / "1").write_bytes(records.pointer_payload(uri))
     assert scope.stat("x") == pointer
     for read in (lambda: scope.load("x"), lambda: scope.open("x")):
-        with pytest.raises(UnsupportedFormat, match=r"points to 'https://example\.org/paper\.pdf'"):
+        with pytest.raises(PointerNotManaged, match=r"points to https://example\.org/paper\.pdf") as caught:
             read()
+        assert caught.value.uri == uri

@@ -107,6 +107,8 @@ def test_both_stores_and_both_scopes_have_the_same_methods_with_the_same_argumen
         ("BackendError", OSError),
         ("BackendUnavailable", ConnectionError),
         ("AccessDenied", PermissionError),
+        ("KeyUnavailable", OSError),
+        ("PointerNotManaged", OSError),
         ("UnsafeBackend", OSError),
     ],
 )

@@ -16,7 +16,7 @@ from artifactfs.errors import (
     IntegrityError,
     InvalidName,
     InvalidRef,
-    UnsupportedFormat,
+    PointerNotManaged,
     VersionNotFound,
 )
 from artifactfs.protocol.env import Env
@@ -171,7 +171,7 @@ class Listing(StoreTests):
         Raw(scope, "x").put("1.metadata", encode(pointer))
         Raw(scope, "x").put("1", pointer_payload(uri))
         assert dict(scope.records()) == {"x": pointer}
-        with pytest.raises(UnsupportedFormat, match="holds no bytes but points to"):
+        with pytest.raises(PointerNotManaged, match="holds no bytes but points to"):
             scope.sign("x")
 
     def test_another_spelling_of_a_name_in_the_store_is_an_error(self, scope: Scope) -> None:

@@ -22,7 +22,7 @@ from artifactfs.protocol.fence import fence
 from artifactfs.protocol.names import is_visible
 from artifactfs.protocol.publish import publish
 from artifactfs.protocol.read import _ended, newest
-from artifactfs.protocol.save import remove, save
+from artifactfs.protocol.save import _save, remove
 from artifactfs.records import fits_size
 from artifactfs.testing.simulated_processes import Process
 
@@ -96,10 +96,10 @@ FAULTS = (
     ),
     Fault(
         "payload before claim",
-        ((save, "        claim = yield from claim_for(env, artifact, draft, expect, memory)\n",
+        ((_save, "        claim = yield from claim_for(env, artifact, draft, expect, memory)\n",
           "        from artifactfs.protocol.ops import Create\n"
           "        view = yield from look(artifact)\n"
-          "        yield (Create(artifact.payload(view.top + 1), data, mime_type),)\n"
+          "        yield (Create(artifact.payload(view.top + 1), data, content_type),)\n"
           "        claim = yield from claim_for(env, artifact, draft, expect, memory)\n"),),
         "empty",
         _two(),
