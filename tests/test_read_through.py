@@ -21,7 +21,7 @@ from hypothesis.stateful import invariant, precondition, rule, run_state_machine
 
 from artifactfs import ArtifactStore, AsyncArtifactStore
 from artifactfs.backends import open_backend, read_through
-from artifactfs.backends.base import Backend, Got, Page, Stat, Unfinished, Upload, Written
+from artifactfs.backends.base import Backend, Got, Page, Placement, Stat, Unfinished, Upload, Written
 from artifactfs.backends.local import LocalBackend
 from artifactfs.backends.memory import MemoryBackend
 from artifactfs.backends.read_through import ReadThrough
@@ -87,14 +87,14 @@ class InOlder:
         self._over, self._inner = over, inner
 
     async def write(self, data: bytes) -> None:
-        await self._over._at(1, lambda _: self._inner.write(data))  # type: ignore[arg-type, return-value]
+        await self._over._at(1, lambda _: self._inner.write(data))
 
     async def commit(self) -> Written:
-        written: Written = await self._over._at(1, lambda _: self._inner.commit())  # type: ignore[arg-type, return-value]
+        written: Written = await self._over._at(1, lambda _: self._inner.commit())
         return _by_older(written)
 
     async def abort(self) -> None:
-        await self._over._at(1, lambda _: self._inner.abort())  # type: ignore[arg-type, return-value]
+        await self._over._at(1, lambda _: self._inner.abort())
 
 
 # what a backend promises
@@ -144,6 +144,29 @@ class TestOverHalfOfAllOnADisk(BackendConformance):
         return Spread(memory(), [LocalBackend(tmp_path / "older", durability="none")])
 
 
+class OnLoop(MemoryBackend):
+    """Memory that is far away: it lives on fsspec's event loop, and suspends."""
+
+    placement: Placement = "loop"
+
+    async def stat(self, key: str) -> Stat | None:
+        await asyncio.sleep(0)
+        return await super().stat(key)
+
+    async def list(self, folder: str, after: str = "", *, deep: bool = False, limit: int = 1000) -> Page:
+        await asyncio.sleep(0)
+        return await super().list(folder, after, deep=deep, limit=limit)
+
+
+class TestANetworkOverHalfOfAllOnADisk(BackendConformance):
+    many = 300
+
+    @pytest.fixture
+    def backend(self, tmp_path: Path) -> ReadThrough:
+        older: list[Backend] = [LocalBackend(tmp_path / "older", durability="none"), memory(), OnLoop(memory().url)]
+        return Spread(OnLoop(memory().url), older)
+
+
 @pytest.fixture(scope="module")
 def client(request: pytest.FixtureRequest) -> Iterator[Callable[[], S3Backend]]:
     """Opens fresh prefixes of one bucket on moto; all are closed in the end."""
@@ -181,6 +204,7 @@ class OnMoto(BackendConformance):
         return backend
 
 
+@pytest.mark.deep
 class TestS3OverHalfOfAllOnADisk(OnMoto):
     @pytest.fixture
     def backend(self, tmp_path: Path, client: Callable[[], S3Backend]) -> ReadThrough:
