@@ -119,6 +119,13 @@ def fetch(pointer: Pointer, follow: Follow, schemes: Collection[str], label: str
         raise
 
 
+class _Spool(tempfile.SpooledTemporaryFile[bytes]):
+    """Closed when nobody holds it any longer, and no warning of it: a reader of an artifact need not be closed either."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
 class _Content:
     """What was fetched so far. `take` raises as soon as it is too much, or took too long."""
 
@@ -133,7 +140,7 @@ class _Content:
         self._until = time.monotonic() + self.seconds
         self._taken = 0
         self._sha256 = hashlib.sha256()
-        self.file = tempfile.SpooledTemporaryFile(_SPOOL)  # noqa: SIM115  (whoever fetched it closes it)
+        self.file = _Spool(_SPOOL)
 
     def take(self, piece: bytes) -> None:
         self._taken += len(piece)

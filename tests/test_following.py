@@ -7,6 +7,7 @@ count the connections that they accept: where something is refused, none was mad
 from __future__ import annotations
 
 import asyncio
+import gc
 import hashlib
 import ipaddress
 import itertools
@@ -503,6 +504,15 @@ def test_content_without_an_announced_length_is_given_too(inside: Web) -> None:
     large = CONTENT * 1000
     inside.replies["/"] = content(large, length=False)
     assert got(f"{inside.url}/", PRIVATE, expected_size=len(large)) == large
+
+
+@pytest.mark.parametrize("times", [1, 600], ids=["in memory", "in a file"])
+def test_content_that_is_dropped_is_closed_without_a_warning(times: int, inside: Web) -> None:
+    inside.replies["/"] = content(CONTENT * times)
+    file = fetch(pointer(f"{inside.url}/"), PRIVATE, WEB, LABEL)
+    assert (file.tell(), file.seek(0, 2)) == (0, len(CONTENT) * times)
+    del file
+    gc.collect()
 
 
 @pytest.mark.parametrize(
