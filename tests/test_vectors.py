@@ -105,6 +105,16 @@ def test_each_reading_opens_what_the_other_sealed(size: int) -> None:
     assert decode_whole(codec, second.seal(bytes(32), b"context", bytes(24), content)) == content
 
 
+def test_both_readings_count_more_chunks_than_one_byte_can() -> None:
+    content = bytes(257 * 16_384 + 5)
+    stored = second.seal(bytes(32), b"context", bytes(24), content)
+    codec = Sealed(bytes(32), b"context")
+    assert codec._encoder(bytes(24)).finish(content) == stored
+    at, to = codec.span(len(content) - 20_000, len(content), len(content))
+    opened = codec.decoder(stored[:56], len(content)).open(len(content) - 20_000, len(content), stored[at:to])
+    assert opened == bytes(20_000)
+
+
 def test_the_second_reading_refuses_what_was_altered() -> None:
     stored = second.seal(bytes(32), b"context", bytes(24), bytes(20_000))
     for wrong in (stored[:-1], stored[: 56 + 16_400], stored + b"\0", stored[:60] + b"\0" + stored[61:]):

@@ -199,7 +199,7 @@ class _Decoder:
                 try:
                     unseal(nonce, sealed, None, out[given : given + CHUNK])
                 except InvalidTag as error:
-                    out[:] = bytes(len(out))
+                    out[:] = bytes(len(out))  # a traceback keeps this frame, and what was not checked in it
                     raise IntegrityError(
                         f"the sealed payload was altered in the bytes from {at + taken} to {at + taken + len(sealed)}; "
                         "load another version, or put the payload back from a copy"
