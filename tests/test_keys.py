@@ -587,3 +587,17 @@ class TestUserKeys(ProviderTests):
             for wrapped in pool.map(work, range(8)):
                 assert provider.unwrap("user-new", wrapped, WHOSE) == DATA_KEY
         assert len(list(provider.folder.iterdir())) == 1
+
+
+def test_the_guide_shows_the_keeper_of_the_example_as_it_is() -> None:
+    example, guide = (ROOT / path for path in ("examples/key_per_user.py", "docs/keys.md"))
+    text = example.read_text(encoding="utf-8")
+    keeper = text[text.index("class UserKeys") : text.index("def main")].rstrip()
+    assert f"\n{keeper}\n```\n" in guide.read_text(encoding="utf-8")
+
+
+def test_the_example_runs_to_its_end(example: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    example.main()
+    bob, alice = capsys.readouterr().out.splitlines()
+    assert bob == "bob: what bob wrote"
+    assert alice.startswith("alice: ") and "the key 'user-alice' was destroyed" in alice
