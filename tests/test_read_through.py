@@ -19,8 +19,9 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule, run_state_machine_as_test
 
+import artifactfs.store
 from artifactfs import ArtifactStore, AsyncArtifactStore
-from artifactfs.backends import open_backend, read_through
+from artifactfs.backends import read_through
 from artifactfs.backends.base import Backend, Got, Page, Placement, Stat, Unfinished, Upload, Written
 from artifactfs.backends.local import LocalBackend
 from artifactfs.backends.memory import MemoryBackend
@@ -221,33 +222,19 @@ class TestADiskOverHalfOfAllInS3(OnMoto):
 # what a store promises
 
 
-class Over(ArtifactStore):
-    """Opens itself again, as a store by its URL does."""
-
-    kind: type[ReadThrough] = ReadThrough
-
-    def __init__(self, url: str, *, older: Sequence[str], **settings: Any) -> None:
-        super().__init__(url, **settings)
-        self._core.backend = self.kind(self._core.backend, [open_backend(each, {}) for each in older])
-        self._made_of = (url, {**settings, "older": older})
-
-
-class OverHalf(Over):
-    kind = Spread
-
-
 class TestStoreOverOthers(StoreConformance):
     @pytest.fixture
     def store(self) -> ArtifactStore:
         stores = [memory() for _ in range(3)]
         scope_of(stores[1]).save("report.csv", b"of another app")
-        return Over(stores[0].url, older=[store.url for store in stores[1:]])
+        return ArtifactStore(stores[0].url, read_through=[store.url for store in stores[1:]])
 
 
 class TestStoreOverHalfOfAll(StoreConformance):
     @pytest.fixture
-    def store(self, tmp_path: Path) -> ArtifactStore:
-        return OverHalf(memory().url, older=[str(tmp_path / "older")])
+    def store(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ArtifactStore:
+        monkeypatch.setattr(artifactfs.store, "ReadThrough", Spread)
+        return ArtifactStore(memory().url, read_through=[tmp_path / "older"])
 
 
 class Layers(StoreMachine):
@@ -593,6 +580,18 @@ def test_an_older_object_is_rewritten_by_one_in_front_of_it() -> None:
     assert not _run(over, over.replace("x", b"back", BINARY, stat.tag)).done
 
 
+def test_a_store_over_older_ones_may_be_an_older_one_itself(older: MemoryBackend) -> None:
+    middle, first = memory(), memory()
+    scope_of(middle, older).save("x", b"5")
+    before = content(middle), content(older)
+    scope = scope_of(first, ReadThrough(middle, [older]))
+    assert scope.save("x", b"6").version == 6
+    assert (content(middle), content(older)) == before
+    scope.delete("x", 4)
+    scope.delete("x", 5)
+    assert scope.versions("x") == [0, 1, 2, 3, 6]
+
+
 def test_a_store_cannot_lie_over_itself() -> None:
     first, older = memory(), memory()
     for stores in ([first, first], [first, older, older]):
@@ -662,14 +661,19 @@ def test_a_delete_that_the_older_store_refuses_leaves_what_shadows_it(older: Mem
     with pytest.raises(BackendUnavailable):
         scope.delete("x", 2)
     assert scope.versions("x") == [0, 1, 3, 4]
+    broken.fails = frozenset()
+    with pytest.raises(VersionNotFound):
+        scope.delete("x", 2)
+    assert f"{FOLDER}x/2" not in content(older), "what a crashed delete left is not removed by the next"
+    broken.fails = frozenset({"delete"})
     scope.store._core.env = Env(keep_tombstones=-60.0)
     with pytest.raises(BackendUnavailable):
         scope.store.compact()
-    assert scope.versions("x") == [0, 1, 3, 4]
+    assert f"{FOLDER}x/2.metadata" in content(first), "a record came to light that a tombstone shadowed"
     broken.fails = frozenset()
-    scope.store.compact()
+    assert scope.store.compact() == 1
+    assert f"{FOLDER}x/2.metadata" not in content(first) | content(older)
     assert scope.versions("x") == [0, 1, 3, 4]
-    assert f"{FOLDER}x/2" not in content(older)
 
 
 def test_an_older_store_that_may_only_be_read_hinders_no_save_or_removal(older: MemoryBackend) -> None:
@@ -800,11 +804,6 @@ def test_the_listings_see(fault: Callable[..., Page], monkeypatch: pytest.Monkey
         seen(asked(merged_lists_are_those_of_one_store))()
 
 
-class DeletesTheFirstOnly(ReadThrough):
-    async def delete(self, keys: Sequence[str]) -> None:
-        await self._at(0, lambda first: first.delete(keys))
-
-
 class WritesBelow(ReadThrough):
     """Rewrites an object where it is."""
 
@@ -821,7 +820,7 @@ class Blind(ReadThrough):
         return page if page.entries or page.folders else await super().list(folder, after, deep=deep, limit=limit)
 
 
-@pytest.mark.parametrize("kind", [DeletesTheFirstOnly, WritesBelow, Blind])
+@pytest.mark.parametrize("kind", [WritesBelow, Blind])
 def test_the_machine_sees_a_store_that(kind: type[ReadThrough]) -> None:
     class Faulty(Layers):
         def over(self) -> Backend:
@@ -853,6 +852,31 @@ def test_the_suite_sees_a_store_that_does_not_look_below(test: str, monkeypatch:
     arguments = {"there": b"first"} if "create" in test else {}
     with pytest.raises(AssertionError):
         getattr(TestOverAnEmptyOne(), test)(backend, backend, folder="", size=1, **arguments)
+
+
+async def _in_the_first_only(self: ReadThrough, keys: Sequence[str]) -> None:
+    await self._at(0, lambda first: first.delete(keys))
+
+
+async def _in_the_first_first(self: ReadThrough, keys: Sequence[str]) -> None:
+    for place in range(len(self._stores)):
+        await self._at(place, lambda store: read_through._delete_held(store, keys))
+
+
+@pytest.mark.parametrize(
+    ("fault", "test"),
+    [
+        (_in_the_first_only, test_a_version_of_the_older_store_is_deleted_for_good),
+        (_in_the_first_only, test_compaction_brings_nothing_back),
+        (_in_the_first_first, test_a_delete_that_the_older_store_refuses_leaves_what_shadows_it),
+    ],
+)
+def test_the_scenarios_see_a_delete(
+    fault: Any, test: Callable[[MemoryBackend], None], older: MemoryBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ReadThrough, "delete", fault)
+    with pytest.raises((AssertionError, pytest.fail.Exception)):
+        test(older)
 
 
 def test_the_order_of_listings_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
