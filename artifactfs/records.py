@@ -16,7 +16,8 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from artifactfs.errors import IntegrityError, InvalidMetadata, UnsupportedFormat
+from artifactfs.errors import IntegrityError, InvalidMetadata, InvalidRef, UnsupportedFormat
+from artifactfs.pointers import check_uri
 
 FORMAT = 1
 MAX_METADATA = 64 * 1024
@@ -27,6 +28,9 @@ MAX_DEPTH = 100
 
 CONTENT_TYPE = "application/json"
 POINTER_TYPE = "text/uri-list"
+
+PUBLIC_SCHEMES = ("https", "http", "ipfs")
+"""Of URIs that a client can open. Those of other schemes are places in somebody's storage, and are not shown."""
 
 FENCE_MAGIC = b"artifactfs fence"
 FENCE_SIZE = 32
@@ -52,6 +56,53 @@ class _Common(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
     metadata: dict[str, Any] = {}
     encryption: Encryption | UnsetType = UNSET
     provider: str | UnsetType = UNSET
+
+    def public(self, *, digest: bool = False) -> dict[str, Any]:
+        """What a client may be shown of the record: plain JSON values, and never more than the fields named here.
+
+        Those are ``kind``, ``filename``, ``mime_type``, ``version``, ``size_bytes``, ``timestamp`` (RFC 3339, UTC, with
+        ``Z``), a copy of the ``metadata``, and of a pointer the ``uri`` where a client can open it: one of https, http
+        or ipfs without a password. Where things are stored, how they are sealed and by which save is not among them.
+
+        >>> shown = scope.stat("notes.txt").public()
+        >>> shown["kind"], shown["filename"], shown["version"], shown["size_bytes"]
+        ('blob', 'notes.txt', 1, 6)
+
+        Args:
+            digest: with ``sha256`` where the record has that of the content: a sealed version has none, and a pointer the
+                one that is expected.
+        """
+        at = self.timestamp if self.timestamp.tzinfo else self.timestamp.replace(tzinfo=UTC)
+        shown = {
+            "kind": self.__struct_config__.tag,
+            "filename": self.filename,
+            "mime_type": self.mime_type,
+            "version": self.version,
+            "size_bytes": self.size_bytes,
+            "timestamp": msgspec.to_builtins(at.astimezone(UTC)),
+            "metadata": msgspec.to_builtins(self.metadata),
+        }
+        if isinstance(self, Pointer) and _opens(self.uri):
+            shown["uri"] = self.uri
+        content = _content_digest(self)
+        if digest and content is not None:
+            shown["sha256"] = content
+        return shown
+
+
+def _opens(uri: str) -> bool:
+    """Whether a client can open *uri* without being given more."""
+    try:
+        return check_uri(uri, PUBLIC_SCHEMES) == uri
+    except InvalidRef:
+        return False
+
+
+def _content_digest(record: _Common) -> str | None:
+    """The SHA-256 of the content; a sealed payload's digest is none."""
+    if isinstance(record, Blob) and not record.encryption:
+        return record.sha256
+    return record.expected_sha256 if isinstance(record, Pointer) else None
 
 
 class Blob(_Common, frozen=True, kw_only=True, tag="blob"):
