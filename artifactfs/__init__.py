@@ -42,6 +42,7 @@ _HOME = {
     "Record": "records",
     "Ref": "refs",
     "Removed": "records",
+    "Rotated": "protocol.rotate",
     "Scope": "store",
     "UnsafeBackend": "errors",
     "UnsupportedFormat": "errors",

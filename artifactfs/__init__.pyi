@@ -26,6 +26,7 @@ from artifactfs.following import Follow as Follow
 from artifactfs.keys.base import Identity as Identity
 from artifactfs.keys.base import KeyProvider as KeyProvider
 from artifactfs.operations import Artifact as Artifact
+from artifactfs.protocol.rotate import Rotated as Rotated
 from artifactfs.records import Blob as Blob
 from artifactfs.records import Pointer as Pointer
 from artifactfs.records import Record as Record
@@ -67,6 +68,7 @@ __all__ = [
     "Record",
     "Ref",
     "Removed",
+    "Rotated",
     "Scope",
     "UnsafeBackend",
     "UnsupportedFormat",

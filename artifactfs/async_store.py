@@ -24,6 +24,7 @@ from artifactfs.records import Blob
 from artifactfs.sources import AsyncPayload, AsyncPieceSource
 from artifactfs.store import (
     ArtifactStore,
+    Older,
     about,
     following,
     open_core,
@@ -95,7 +96,7 @@ class AsyncArtifactStore:
         mode: Mode = "managed",
         pointer_schemes: Collection[str] = SCHEMES,
         provider: str = "",
-        read_through: Sequence[str | os.PathLike[str] | ArtifactStore] = (),
+        read_through: Sequence[Older] = (),
         **options: Any,
     ) -> None:
         settings: dict[str, Any] = {
@@ -148,6 +149,7 @@ class AsyncArtifactStore:
     probe = awaited(StoreOperations.probe)
     compact = awaited(StoreOperations.compact)
     erase = awaited(StoreOperations.erase)
+    rotate = awaited(StoreOperations.rotate)
 
     def _about(self, *args: Any, **kwargs: Any) -> None:
         """The store itself: errors name no artifact."""
@@ -244,6 +246,7 @@ class AsyncScope:
     sign = awaited(ScopeOperations.sign)
     remove = awaited(ScopeOperations.remove)
     delete = awaited(ScopeOperations.delete)
+    rotate = awaited(ScopeOperations.rotate)
 
     @overload
     def open(

@@ -11,7 +11,10 @@ The file is one mapping, by itself or under the key ``artifact_store`` of a file
 ``$${`` is a literal ``${``. What was substituted is not looked at again, and keys are never substituted. A setting that
 is null or empty after substitution counts as not given.
 
-Of every type: ``read_only``, ``max_bytes``, ``single_writer``, ``tries``, ``deadline`` (seconds).
+Of every type: ``read_only``, ``max_bytes``, ``single_writer``, ``tries``, ``deadline`` (seconds), ``mode``,
+``pointer_schemes``, ``provider``, ``read_through`` (URLs and folders, or mappings of a ``url`` and what else
+`ArtifactStore` takes); and to seal what is saved ``keys`` or ``keys_file``
+(relative to the file's folder), ``active_key_id``, ``accept_plain``, ``scope_secret``.
 filesystem: ``base_path`` (relative to the file's folder; ``~`` is the home folder), ``durability``.
 s3: ``bucket_name``, ``prefix``, ``endpoint_url``, ``account_id`` (Cloudflare R2), ``region``, ``access_key_id`` with
 ``secret_access_key`` and perhaps ``session_token``, and ``options``, which s3fs gets as they are.
@@ -102,6 +105,15 @@ class _Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     single_writer: bool | UnsetType = UNSET
     tries: Annotated[int, Meta(ge=1)] | UnsetType = UNSET
     deadline: Annotated[float, Meta(gt=0)] | UnsetType = UNSET
+    keys: str | UnsetType = UNSET
+    keys_file: str | UnsetType = UNSET
+    active_key_id: str | UnsetType = UNSET
+    accept_plain: bool | UnsetType = UNSET
+    scope_secret: str | UnsetType = UNSET
+    mode: Literal["managed", "pointer_only"] | UnsetType = UNSET
+    pointer_schemes: list[str] | UnsetType = UNSET
+    provider: str | UnsetType = UNSET
+    read_through: list[str | dict[str, Any]] | UnsetType = UNSET
 
     def __repr__(self) -> str:
         return type(self).__name__
@@ -123,9 +135,7 @@ class _Filesystem(_Settings, frozen=True, kw_only=True, tag="filesystem"):
     def target(self, document: _Document) -> tuple[str, dict[str, Any]]:
         if "://" in self.base_path:
             document.fail(".base_path", f"{document.shown('.base_path')} is a URL, and should be a folder")
-        folder = os.path.dirname(os.path.abspath(document.file))
-        path = os.path.abspath(os.path.join(folder, os.path.expanduser(self.base_path)))
-        return path, _given(durability=self.durability)
+        return document.beside(self.base_path), _given(durability=self.durability)
 
 
 class _Bucket(_Settings, frozen=True, kw_only=True):
@@ -196,9 +206,17 @@ class _Gcs(_Bucket, frozen=True, kw_only=True, tag="gcs"):
 
 
 _KINDS: dict[str, type[_Settings]] = {"memory": _Memory, "filesystem": _Filesystem, "s3": _S3, "gcs": _Gcs}
-_COMMON = _Settings.__struct_fields__
+_COMMON = tuple(name for name in _Settings.__struct_fields__ if name != "keys_file")
 _FIELDS = frozenset(name for kind in _KINDS.values() for name in kind.__struct_fields__) | {"type"}
-_CREDENTIALS = ("access_key_id", "secret_access_key", "session_token", "options")
+_CREDENTIALS = (
+    "access_key_id",
+    "secret_access_key",
+    "session_token",
+    "options",
+    "keys",
+    "scope_secret",
+    "read_through",
+)
 _SHOULD_BE = {
     "type": f"one of {', '.join(_KINDS)}",
     "read_only": "true or false",
@@ -207,6 +225,10 @@ _SHOULD_BE = {
     "tries": "a whole number, 1 or more",
     "deadline": "a number of seconds above 0",
     "durability": "fsync or none",
+    "accept_plain": "true or false",
+    "mode": "managed or pointer_only",
+    "pointer_schemes": "a list of schemes",
+    "read_through": "a list of URLs, folders, or mappings with a url",
     "options": "a mapping of option names to their values",
 }
 
@@ -238,7 +260,27 @@ class _Document:
         except RecursionError:
             raise InvalidConfig(f"{self.file}: is nested too deeply, or an alias in it refers to itself") from None
         url, options = settings.target(self)
-        return StoreConfig(url, options | _given(**{name: getattr(settings, name) for name in _COMMON}))
+        common = _given(**{name: getattr(settings, name) for name in _COMMON})
+        if settings.keys_file:
+            if settings.keys:
+                self.fail(".keys_file", "is given beside keys; leave one of them out")
+            common["keys"] = Path(self.beside(settings.keys_file))
+        if settings.read_through:
+            common["read_through"] = [self._older(place, one) for place, one in enumerate(settings.read_through)]
+        return StoreConfig(url, options | common)
+
+    def _older(self, place: int, older: str | dict[str, Any]) -> str | dict[str, Any]:
+        """A store that is read through, a folder as it stands from the file's own."""
+        if isinstance(older, str):
+            return older if "://" in older else self.beside(older)
+        if not isinstance(older.get("url"), str):
+            self.fail(f".read_through[{place}]", "should have a url, as text")
+        return {**older, "url": self._older(place, older["url"])}
+
+    def beside(self, path: str) -> str:
+        """*path*, relative to the file's folder."""
+        folder = os.path.dirname(os.path.abspath(self.file))
+        return os.path.abspath(os.path.join(folder, os.path.expanduser(path)))
 
     def error(self, place: str, message: str) -> InvalidConfig:
         return InvalidConfig(f"{self.file}: {self._root}{place}: {message}")

@@ -206,9 +206,20 @@ class Custody:
         if record.provider and record.provider not in self._known:
             raise BackendUnavailable(
                 f"version {record.version} of {artifact.label!r} lies in the store {record.provider!r}, which is not "
-                "registered here: name it in read_through=[…]",
+                "registered here: name that store in read_through=[…], or give this one provider=… if it is the one",
                 artifact=artifact.label,
             )
+
+    def check_older(self, older: Custody, url: str) -> None:
+        """Refuse an older store that this one's keys and secret could not be right for.
+
+        Raises:
+            InvalidConfig: it spells users in another way, or is sealed, and there are no keys here.
+        """
+        if older._secret != self._secret:
+            raise InvalidConfig(f"{url} has another scope_secret; what is read through has to have the same")
+        if older.keys is not None and self.keys is None:
+            raise InvalidConfig(f"{url} is opened with keys: give them to the store that reads it through")
 
     def codec(self, artifact: ArtifactId, record: Blob, key: DataKey | None) -> Codec:
         """How the payload of *record*, which was authenticated by *key*, is stored."""

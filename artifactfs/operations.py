@@ -43,6 +43,7 @@ from artifactfs.protocol.expect import Expected
 from artifactfs.protocol.listing import View, look, look_all
 from artifactfs.protocol.ops import Emit, Lazy, List, Sign, Steps
 from artifactfs.protocol.read import AT_ONCE, Found, at_time, confirm_many, existing, fetch, newest, surely_a_version
+from artifactfs.protocol.rotate import Rotated, Tally, check_conditional, check_key, rotate
 from artifactfs.protocol.save import point, remove, save
 from artifactfs.protocol.sealing import codec_of
 from artifactfs.protocol.stream import save_stream
@@ -237,6 +238,14 @@ class StoreOperations:
                 if not name.startswith("@"):
                     cleared += yield from compact(env, ArtifactId(scope, decode(name)))
         return cleared
+
+    def rotate(self, *, to: str, nobody_deletes: bool = False) -> Steps[Rotated]:
+        """As `Scope.rotate`, of everything in the store."""
+        env = yield from rotating(self.core, to, nobody_deletes)
+        tally = Tally(to)
+        for scope in (yield from self.scopes()):
+            yield from rotate(env, scope, tally)
+        return tally.result()
 
     def scopes(self) -> Steps[list[ScopeId]]:
         """Every scope that anything lies in; its user is what the store calls them."""
@@ -598,6 +607,37 @@ class ScopeOperations:
             number = yield from self._from_the_end(artifact, number)
         yield from delete_version(env, artifact, number)
 
+    def rotate(self, *, to: str, nobody_deletes: bool = False) -> Steps[Rotated]:
+        """Wrap the data keys of all that lies here by the key *to*, and tell what was done. No payload is read or written.
+
+        Safe beside savers and deletes. Where it fails half-way, rotating again goes on. Give *to* to every saver as its
+        active key first; once the result is `complete`, nothing here needs the other keys any more. A session's does
+        not include what its user's sessions share.
+
+        >>> from artifactfs.keys.keyring import new_key
+        >>> sealed = ArtifactStore("memory://rotated", keys=f"{new_key('v1')},{new_key('v2')}", active_key_id="v1")
+        >>> scope = sealed.scope("shop", "alice", "s1")
+        >>> scope.save("notes.txt", b"first").encryption.key_id
+        'v1'
+        >>> rotated = scope.rotate(to="v2")
+        >>> rotated.rewrapped, rotated.complete
+        (1, True)
+
+        Args:
+            nobody_deletes: you vouch that nobody deletes, compacts or rotates here meanwhile: for a store that does not
+                rewrite on a condition.
+
+        Raises:
+            InvalidConfig: the store has no keys.
+            KeyUnavailable: there is no key *to*.
+            UnsafeBackend: the store has no conditional rewrite.
+            AccessDenied: the store was opened with ``read_only=True``.
+        """
+        env = yield from rotating(self.core, to, nobody_deletes)
+        tally = Tally(to)
+        yield from rotate(env, self.scope, tally)
+        return tally.result()
+
     def _find(self, artifact: ArtifactId, version: Version, *, whole: bool, view: View | None = None) -> Steps[Found]:
         limit = self.core.max_bytes
         if version is None or version == "latest":
@@ -704,6 +744,14 @@ def _missing(artifact: ArtifactId, number: int, *, removed: bool) -> Steps[Excep
         artifact=artifact.label,
         version=number,
     )
+
+
+def rotating(core: Core, to: str, nobody_deletes: bool) -> Steps[Env]:
+    """What the protocol needs to rewrite records here safely."""
+    check_key(core.custody, to)
+    env = yield from core.writing()
+    check_conditional(env, core.backend.url, nobody_deletes)
+    return env
 
 
 def _subfolders(folder: str, skip: str = "") -> Steps[list[str]]:

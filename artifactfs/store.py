@@ -7,10 +7,11 @@ import os
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import wraps
-from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, overload
+from typing import Any, Concatenate, Literal, ParamSpec, TypeAlias, TypeVar, overload
 
 from artifactfs.backends import open_backend
 from artifactfs.backends.base import Backend
+from artifactfs.backends.read_through import ReadThrough
 from artifactfs.content import Fetched
 from artifactfs.custody import Custody
 from artifactfs.drivers import call, iterate, run
@@ -26,6 +27,9 @@ from artifactfs.protocol.expect import Expected
 from artifactfs.protocol.ops import Lazy, Steps
 from artifactfs.records import Blob
 from artifactfs.sources import Payload, PieceSource
+
+Older: TypeAlias = "str | os.PathLike[str] | Mapping[str, Any] | ArtifactStore"
+"""A store that another one reads through: its URL or path, what `ArtifactStore` takes by name, or a store."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -99,7 +103,7 @@ def open_core(
     mode: Mode,
     pointer_schemes: Collection[str],
     provider: str,
-    read_through: Sequence[str | os.PathLike[str] | ArtifactStore],
+    read_through: Sequence[Older],
     options: Mapping[str, Any],
 ) -> tuple[Core, dict[str, Any]]:
     """The store below *url*, or below the variable ``ARTIFACTFS_URL``, with its settings checked.
@@ -142,7 +146,13 @@ def open_core(
         tries=tries,
         deadline=deadline,
     )
-    custody = Custody(keeper, active, accept_plain=accept_plain, secret=secret, provider=provider)
+    older = older_stores(read_through)
+    known = {store._core.custody.provider for store in older} - {""}
+    custody = Custody(keeper, active, accept_plain=accept_plain, secret=secret, provider=provider, known=known)
+    if older:
+        for store in older:
+            custody.check_older(store._core.custody, store.url)
+        backend = ReadThrough(backend, [store.backend for store in older])
     core = Core(
         backend,
         where,
@@ -167,10 +177,24 @@ def open_core(
         "mode": mode,
         "pointer_schemes": schemes,
         "provider": provider,
-        "read_through": read_through,
+        "read_through": older,
         **options,
     }
     return core, travels
+
+
+def older_stores(read_through: Sequence[Older]) -> list[ArtifactStore]:
+    """The stores that another one lies over."""
+    if isinstance(read_through, (str, os.PathLike, Mapping, ArtifactStore)):
+        raise InvalidConfig("read_through is a list of stores: write read_through=[…]")
+    found = []
+    for one in read_through:
+        if not isinstance(one, ArtifactStore):
+            one = ArtifactStore(**one) if isinstance(one, Mapping) else ArtifactStore(one)
+        if one._core.read_only:
+            raise InvalidConfig(f"{one.url} is read_only, and what is read through is deleted from, too")
+        found.append(one)
+    return found
 
 
 def reader_of(
@@ -245,7 +269,7 @@ class ArtifactStore:
         mode: Mode = "managed",
         pointer_schemes: Collection[str] = SCHEMES,
         provider: str = "",
-        read_through: Sequence[str | os.PathLike[str] | ArtifactStore] = (),
+        read_through: Sequence[Older] = (),
         **options: Any,
     ) -> None:
         settings: dict[str, Any] = {
@@ -304,6 +328,7 @@ class ArtifactStore:
     probe = blocking(StoreOperations.probe)
     compact = blocking(StoreOperations.compact)
     erase = blocking(StoreOperations.erase)
+    rotate = blocking(StoreOperations.rotate)
 
     def _about(self, *args: Any, **kwargs: Any) -> None:
         """The store itself: errors name no artifact."""
@@ -415,6 +440,7 @@ class Scope:
     sign = blocking(ScopeOperations.sign)
     remove = blocking(ScopeOperations.remove)
     delete = blocking(ScopeOperations.delete)
+    rotate = blocking(ScopeOperations.rotate)
 
     @overload
     def open(

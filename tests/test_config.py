@@ -17,7 +17,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from artifactfs.config import StoreConfig, load
-from artifactfs.errors import ArtifactError, InvalidConfig
+from artifactfs.errors import AccessDenied, ArtifactError, BackendUnavailable, InvalidConfig
+from artifactfs.keys.keyring import new_key
+from artifactfs.store import ArtifactStore
 
 SECRET = "hunter2-hunter2"
 
@@ -296,7 +298,11 @@ def test_any_bytes_are_a_configuration_or_a_clear_error(tmp_path: Path, content:
         ("type: s3\nbucket_name: ''", "$.bucket_name", "is missing or empty"),
         ("artifact_store:\n  type: s3\n  bucket: b", "$.artifact_store.bucket", "did you mean 'bucket_name'?"),
         ("type: s3\nbucket_name: b\nendpoint: x", "$.endpoint", "did you mean 'endpoint_url'?"),
-        ("type: memory\nbase_path: x", "$.base_path", "is no setting of type memory; There are deadline, max_bytes"),
+        (
+            "type: memory\nbase_path: x",
+            "$.base_path",
+            "is no setting of type memory; There are accept_plain, active_key_id",
+        ),
         ("type: filesystem\npath: x\nbase_path: y", "$.path", "did you mean 'base_path'?"),
         ("type: filesystem\nbase_path: s3://b", "$.base_path", "'s3://b' is a URL"),
         ("type: filesystem\nbase_path: 2024-01-01", "$.base_path", "'2024-01-01' should be text"),
@@ -471,3 +477,53 @@ def test_the_repr_shows_which_options_there_are_and_no_value(write: Callable[[st
     assert repr(config) == "StoreConfig(url='s3://b', options=['key', 'secret'])"
     assert SECRET not in pprint.pformat(config)
     assert SECRET not in repr(StoreConfig(f"s3://user:{SECRET}@host/b"))
+
+
+# ---- keys, pointers, older stores
+
+
+def test_keys_and_secrets_of_a_file_protect_the_store_and_are_in_no_error(
+    write: Callable[[str], Path], tmp_path: Path
+) -> None:
+    key = new_key("v1")
+    (tmp_path / "keys").write_text(key)
+    (tmp_path / "keys").chmod(0o600)
+    environ = {"KEYS": key, "HIDE": SECRET * 2}
+    common = "type: filesystem\nbase_path: store\nscope_secret: ${HIDE}\n"
+    with _opened(load(write(f"{common}keys: ${{KEYS}}\nactive_key_id: v1"), environ)) as store:
+        record = store.scope("shop", "alice", "s1").save("x", b"first")
+        assert record.encryption and record.encryption.key_id == "v1"
+    path = write(f"{common}keys_file: keys\naccept_plain: true")
+    with _opened(load(path, environ)) as store:
+        assert store.scope("shop", "alice", "s1").load("x").data == b"first"
+        assert not (tmp_path / "store/shop/alice").exists()
+    with pytest.raises(InvalidConfig, match=r"keys_file: is given beside keys") as caught:
+        load(write(f"{common}keys_file: keys\nkeys: ${{KEYS}}"), environ)
+    with pytest.raises(InvalidConfig, match=r"\$\.keys: ") as worse:
+        load(write(f"{common}keys: [{key}]"), environ)
+    assert not any(hidden in str(error.value) for error in (caught, worse) for hidden in (key[3:], SECRET))
+
+
+def test_pointers_and_older_stores_of_a_file_are_settings_of_the_store(
+    write: Callable[[str], Path], tmp_path: Path
+) -> None:
+    with ArtifactStore(tmp_path / "old", provider="legacy", durability="none") as old:
+        old.scope("shop", "alice", "s1").save("x", b"first")
+    common = "type: filesystem\nbase_path: new\nmode: pointer_only\npointer_schemes: [https, file]\nprovider: new\n"
+    with _opened(load(write(f"{common}read_through:\n  - {{url: old, provider: legacy}}"))) as store:
+        assert store.scope("shop", "alice", "s1").load("x").data == b"first"
+    with pytest.raises(InvalidConfig, match=r"\$\.read_through\[0\]: should have a url"):
+        load(write(f"{common}read_through: [{{provider: legacy}}]"))
+    with _opened(load(write(f"{common}read_through: [old]"))) as store:
+        scope = store.scope("shop", "alice", "s1")
+        with pytest.raises(BackendUnavailable, match="lies in the store 'legacy'"):
+            scope.load("x")
+        assert scope.point("here", "file:///etc/hostname").uri == "file:///etc/hostname"
+        with pytest.raises(AccessDenied, match="pointer_only"):
+            scope.save("x", b"second")
+    with pytest.raises(InvalidConfig, match=r"\$\.mode: 'bytes_only' should be managed or pointer_only"):
+        load(write("type: memory\nmode: bytes_only"))
+
+
+def _opened(config: StoreConfig) -> ArtifactStore:
+    return ArtifactStore(config.url, **config.options)
