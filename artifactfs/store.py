@@ -15,7 +15,7 @@ from artifactfs.backends.read_through import ReadThrough
 from artifactfs.content import Fetched
 from artifactfs.custody import Custody
 from artifactfs.drivers import call, iterate, run
-from artifactfs.errors import ArtifactError, InvalidConfig, InvalidRef, PointerNotManaged
+from artifactfs.errors import ArtifactError, BackendUnavailable, InvalidConfig, InvalidRef, PointerNotManaged
 from artifactfs.files import ArtifactReader, ArtifactWriter
 from artifactfs.following import Follow, fetch
 from artifactfs.keys import settings as key_settings
@@ -193,6 +193,9 @@ def older_stores(read_through: Sequence[Older]) -> list[ArtifactStore]:
             one = ArtifactStore(**one) if isinstance(one, Mapping) else ArtifactStore(one)
         if one._core.read_only:
             raise InvalidConfig(f"{one.url} is read_only, and what is read through is deleted from, too")
+        path = one._core.where.removeprefix("file://")
+        if "://" not in path and not os.path.isdir(path):  # not mounted, perhaps: its numbers would be given again
+            raise BackendUnavailable(f"{path} is to be read through, and no such folder is there", store=one.url)
         found.append(one)
     return found
 

@@ -21,7 +21,7 @@ from artifactfs.drivers import arun, run
 from artifactfs.errors import ImmutableVersion, InvalidConfig, InvalidName, InvalidRef
 from artifactfs.filesystem.recent import Recent
 from artifactfs.filesystem.tree import is_a_folder, resolve
-from artifactfs.keys.settings import FROM_ENVIRONMENT
+from artifactfs.keys.settings import without_secrets
 from artifactfs.operations import Core
 from artifactfs.protocol.ops import Steps
 from artifactfs.refs import SCHEME, Ref
@@ -131,16 +131,12 @@ class Base(AsyncFileSystem):  # type: ignore[misc]
 
     @property
     def storage_options(self) -> dict[str, Any]:
-        """What fsspec opens this filesystem with once more, elsewhere: keys and secrets have to be in the environment there."""
+        """What fsspec opens this filesystem with once more, elsewhere, where its keys have to be in the environment."""
         return self._travelling
 
     @storage_options.setter
     def storage_options(self, options: dict[str, Any]) -> None:
-        hidden = {"keys": isinstance(options.get("keys"), str), "scope_secret": True}
-        self._travelling = {
-            name: FROM_ENVIRONMENT if value is not None and hidden.get(name) else value
-            for name, value in options.items()
-        }
+        self._travelling = without_secrets(options)
 
     @property
     def store(self) -> ArtifactStore:

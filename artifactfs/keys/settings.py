@@ -7,7 +7,7 @@ elsewhere has to find them in the environment there, and never writes without th
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from artifactfs.errors import InvalidConfig, KeyUnavailable
@@ -103,6 +103,17 @@ def scope_secret(given: object) -> bytes:
     if 0 < len(secret) < LEAST_SECRET or (given is not None and not secret):
         raise InvalidConfig(f"scope_secret has {len(secret)} bytes; it needs {LEAST_SECRET} or more, chosen at random")
     return secret
+
+
+def without_secrets(options: Mapping[str, Any]) -> dict[str, Any]:
+    """*options* of a store with `FROM_ENVIRONMENT` in the place of keys and secrets, those of older stores included."""
+    shown = dict(options)
+    for name in ("keys", "scope_secret"):
+        if isinstance(shown.get(name), (str, bytes)):
+            shown[name] = FROM_ENVIRONMENT
+    if isinstance(older := shown.get("read_through"), (list, tuple)):
+        shown["read_through"] = [without_secrets(one) if isinstance(one, Mapping) else one for one in older]
+    return shown
 
 
 def travelling(keys: object, provider: KeyProvider | None) -> object:
