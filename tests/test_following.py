@@ -84,6 +84,7 @@ class Web(ThreadingHTTPServer):
         super().__init__((host, port), Handler)
         self.connections = 0
         self.requests: list[Any] = []
+        self.paths: list[str] = []
         self.replies: dict[str, Reply] = {}
         self.over = threading.Event()
         self.port: int = self.server_address[1]
@@ -105,6 +106,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.requests.append(self.headers)
+        self.server.paths.append(self.path)
         self.server.replies.get(self.path.partition("?")[0], content(CONTENT))(self)
 
     def log_message(self, *_: Any) -> None:
@@ -421,12 +423,18 @@ def test_a_redirect_from_https_that_leads_inside_is_refused(inside: Web, secure:
     assert (secure.connections, inside.connections) == (1, 0)
 
 
-def test_a_redirect_within_https_is_followed(
+def test_a_redirect_within_https_is_followed_to_exactly_where_it_leads(
     secure: Web, trusting: Follow, names: dict[str, Iterator[list[str]]]
 ) -> None:
     names["secure.example"] = itertools.repeat(["127.0.0.2"])
     secure.replies["/a/"] = redirect("../b?signature=a%2Fb%2Bc%20d")
     assert got(f"https://secure.example:{secure.port}/a/", trusting, ("https",)) == CONTENT
+    assert secure.paths == ["/a/", "/b?signature=a%2Fb%2Bc%20d"]
+
+
+def test_a_uri_is_asked_for_as_it_was_given(outside: Web) -> None:
+    assert got(f"{outside.url}/a/../%7Eb?signature=a%2Fb%2Bc%20d#part") == CONTENT
+    assert outside.paths == ["/a/../%7Eb?signature=a%2Fb%2Bc%20d"]
 
 
 def test_a_certificate_that_is_not_trusted_is_said_so(secure: Web) -> None:
@@ -736,7 +744,28 @@ def test_a_file_is_followed_where_it_is_allowed_by_name(tmp_path: Path) -> None:
 
 
 def test_data_is_followed_where_it_is_allowed_by_name() -> None:
-    assert got("data:text/plain,a%20b", schemes=("data",)) == b"a b"
+    assert got("data:text/plain,a%20b%2520", schemes=("data",)) == b"a b%20"
+
+
+def test_the_deadline_grows_with_the_limit_and_holds_for_all_schemes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(following, "DEADLINE", -1.0)
+    for limit, seconds in ((1, 1), (100 * 2**20, 1), (100 * 2**20 + 1, 2), (1000 * 2**20, 10)):
+        with pytest.raises(BackendUnavailable, match=f"not there whole after -{seconds} seconds"):
+            got("data:text/plain,a", Follow(max_bytes=limit), ("data",))
+
+
+def test_what_was_fetched_in_vain_is_dropped_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+
+    class Spool(following._Spool):
+        def __init__(self, *of: Any) -> None:
+            super().__init__(*of)
+            made.append(self)
+
+    monkeypatch.setattr(following, "_Spool", Spool)
+    with pytest.raises(IntegrityError):
+        got("data:text/plain,a", schemes=("data",), expected_size=7)
+    assert [file.closed for file in made] == [True]
 
 
 def test_a_scheme_that_nothing_opens_is_told_as_that() -> None:
@@ -787,11 +816,17 @@ def test_an_object_of_s3_is_followed_with_the_credentials_of_the_call(moto: Serv
         got(uri, s3_options(moto.at(f"http://127.0.0.1:{free_port()}")), ("s3",))
 
 
+def test_missing_credentials_are_told_as_that(moto: Server) -> None:
+    follow = Follow(options={"s3": {"endpoint_url": moto.url, "profile": None, "anon": False}})
+    with pytest.raises(AccessDenied, match="the credentials are missing"):
+        got("s3://bucket/key", follow, ("s3",))
+
+
 def test_no_filesystem_with_the_credentials_of_a_call_is_left_for_others(moto: Server) -> None:
     bucket = moto.bucket("").removeprefix("s3://")
     moto.client().put_object(Bucket=bucket, Key="key", Body=CONTENT)
     kept = set(fsspec.get_filesystem_class("s3")._cache)
-    assert got(f"s3://{bucket}/key", s3_options(moto), ("s3",)) == CONTENT
+    assert got(f"s3://{bucket}/key", s3_options(moto, default_fill_cache=False), ("s3",)) == CONTENT
     assert set(fsspec.get_filesystem_class("s3")._cache) == kept
 
 
