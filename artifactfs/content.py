@@ -43,7 +43,7 @@ class Content:
         self._decoder: Decoder | None = None
 
     async def read(self, start: int, end: int) -> bytes:
-        """The bytes ``start <= i < end`` (cut at the end), by one request; of what is sealed, one more for its first bytes at first.
+        """The bytes ``start <= i < end`` (cut at the end), by one request; the first of what is sealed by two.
 
         Raises:
             VersionNotFound: the version was deleted since it was found.

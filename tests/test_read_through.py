@@ -36,6 +36,7 @@ from artifactfs.errors import (
     InvalidConfig,
     VersionNotFound,
 )
+from artifactfs.keys.keyring import new_key
 from artifactfs.protocol.env import Env
 from artifactfs.store import Scope
 from artifactfs.testing.backend import BINARY, BackendConformance, _all, _make, _pages, _run
@@ -234,6 +235,7 @@ class TestStoreOverHalfOfAll(StoreConformance):
     @pytest.fixture
     def store(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ArtifactStore:
         monkeypatch.setattr(artifactfs.store, "ReadThrough", Spread)
+        (tmp_path / "older").mkdir()
         return ArtifactStore(memory().url, read_through=[tmp_path / "older"])
 
 
@@ -888,3 +890,34 @@ def test_the_order_of_listings_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(ReadThrough, "list", first_before_older)
     assert newest_while_one_is_saved_and_its_older_deleted(0) == b"0"
+
+
+# how a store is told of older ones
+
+
+def test_an_older_store_that_could_not_be_right_is_refused(tmp_path: Path) -> None:
+    """A folder that is not mounted would count as empty, and its numbers be given again."""
+    with pytest.raises(BackendUnavailable, match="no such folder is there"):
+        ArtifactStore(memory().url, read_through=[tmp_path / "not-mounted"])
+    with pytest.raises(InvalidConfig, match="is read_only"):
+        ArtifactStore(memory().url, read_through=[{"url": memory().url, "read_only": True}])
+    with pytest.raises(InvalidConfig, match="is a list of stores"):
+        ArtifactStore(memory().url, read_through=str(tmp_path))
+    with pytest.raises(InvalidConfig, match="another scope_secret"):
+        ArtifactStore(memory().url, read_through=[{"url": memory().url, "scope_secret": "s" * 16}])
+    with pytest.raises(InvalidConfig, match="is opened with keys"):
+        ArtifactStore(memory().url, read_through=[{"url": memory().url, "keys": new_key("v1")}])
+
+
+def test_a_record_that_names_a_store_is_read_only_where_that_store_is_registered() -> None:
+    old, new = memory().url, memory().url
+    ArtifactStore(old, provider="legacy").scope("shop", "alice", "s1").save("report.csv", b"first")
+
+    def opened(*read_through: Any) -> Scope:
+        return ArtifactStore(new, read_through=read_through).scope("shop", "alice", "s1")
+
+    assert opened({"url": old, "provider": "legacy"}).load("report.csv").data == b"first"
+    for other in ({"url": old, "provider": "another"}, old):
+        for read in (Scope.load, Scope.stat, Scope.open):
+            with pytest.raises(BackendUnavailable, match="lies in the store 'legacy', which is not registered"):
+                read(opened(other), "report.csv")
