@@ -46,6 +46,7 @@ _HOME = {
     "Scope": "store",
     "UnsafeBackend": "errors",
     "UnsupportedFormat": "errors",
+    "Verified": "protocol.verify",
     "VersionNotFound": "errors",
 }
 

@@ -27,6 +27,7 @@ from artifactfs.keys.base import Identity as Identity
 from artifactfs.keys.base import KeyProvider as KeyProvider
 from artifactfs.operations import Artifact as Artifact
 from artifactfs.protocol.rotate import Rotated as Rotated
+from artifactfs.protocol.verify import Verified as Verified
 from artifactfs.records import Blob as Blob
 from artifactfs.records import Pointer as Pointer
 from artifactfs.records import Record as Record
@@ -72,5 +73,6 @@ __all__ = [
     "Scope",
     "UnsafeBackend",
     "UnsupportedFormat",
+    "Verified",
     "VersionNotFound",
 ]

@@ -225,20 +225,23 @@ class AsyncScope:
         try:
             return await self._load(name, version)
         except PointerNotManaged as pointer:
-            if not follow:
-                raise
             content = await self._fetched(pointer, follow)
             return Artifact(await content.read(0, content.size), pointer.record)
 
     async def _fetched(self, pointer: PointerNotManaged, follow: bool | Follow) -> Fetched:
+        """What *pointer* points to, if it is to be followed; else it is raised."""
+        if (how := following(follow)) is None:
+            raise pointer
         label = pointer.artifact or self.id.label
-        file = await in_thread(partial(fetch, pointer.record, following(follow), self._core.schemes, label))
+        with telling(self._core, label):
+            file = await in_thread(partial(fetch, pointer.record, how, self._core.schemes, label))
         return Fetched(self._core.backend, pointer.record, file)
 
     _load = awaited(ScopeOperations.load)
     _content = awaited(ScopeOperations.content)
     point = awaited(ScopeOperations.point)
     stat = awaited(ScopeOperations.stat)
+    verify = awaited(ScopeOperations.verify)
     versions = awaited(ScopeOperations.versions)
     names = lazily(ScopeOperations.names)
     records = lazily(ScopeOperations.records)
@@ -283,8 +286,6 @@ class AsyncScope:
                 try:
                     return AsyncArtifactReader(await self._content(name, version))
                 except PointerNotManaged as pointer:
-                    if not follow:
-                        raise
                     return AsyncArtifactReader(await self._fetched(pointer, follow))
 
             return Opening(read)

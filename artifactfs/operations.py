@@ -33,7 +33,7 @@ from artifactfs.layout import STORE_FOLDER, ArtifactId, ScopeId
 from artifactfs.mime import check as check_mime
 from artifactfs.mime import guess
 from artifactfs.names import USER_SCOPE, check, decode, encode
-from artifactfs.pointers import SCHEMES, check_digest, check_size, check_uri
+from artifactfs.pointers import SCHEMES, check_digest, check_size, check_uri, shown
 from artifactfs.protocol import ability, erase, names, overview
 from artifactfs.protocol.claim import Memory, Seen
 from artifactfs.protocol.compact import compact
@@ -47,6 +47,7 @@ from artifactfs.protocol.rotate import Rotated, Tally, check_conditional, check_
 from artifactfs.protocol.save import point, remove, save
 from artifactfs.protocol.sealing import codec_of
 from artifactfs.protocol.stream import save_stream
+from artifactfs.protocol.verify import Verified, newest_number, verify
 from artifactfs.records import Blob, Pointer, Record, Removed, check_metadata, fits_size
 from artifactfs.waiting import Turns
 
@@ -474,6 +475,35 @@ class ScopeOperations:
         assert isinstance(found.record, (Blob, Pointer))
         return found.record
 
+    def verify(self, name: str, version: Version = None) -> Steps[Verified]:
+        """Read all of a version and tell whether it is what was saved; damage is told of and never raised.
+
+        Size and digest of the stored bytes are checked, every chunk where they are sealed, and where the record is
+        authenticated that it is the one of this very version. Read in pieces of 4 MiB, of which two are held. Of a
+        pointer what is stored here is checked, and nothing is fetched; a removal is a version too.
+
+        >>> scope.verify("notes.txt").ok, scope.verify("notes.txt", version=0).state
+        (True, 'whole')
+
+        Raises:
+            ArtifactNotFound, VersionNotFound: nothing at all is there, or it was deleted, perhaps meanwhile.
+        """
+        artifact = self.artifact(name)
+        if version is None or version == "latest":
+            newest_one = yield from newest_number(artifact)
+            if newest_one is None:
+                raise ArtifactNotFound(f"there is no artifact {artifact.label!r}", artifact=artifact.label)
+            return (yield from verify(artifact, newest_one))
+        if isinstance(version, datetime):
+            found = yield from at_time(artifact, _aware(version))
+            if found is None:
+                raise _nothing_at(artifact, version)
+            return (yield from verify(artifact, found.number))
+        number = _number(version, artifact, "a version is a number, 'latest' or a datetime")
+        if number < 0:
+            number = yield from self._from_the_end(artifact, number)
+        return (yield from verify(artifact, number))
+
     def versions(self, name: str) -> Steps[list[int]]:
         """The numbers that can be loaded, ascending; removals are none. Empty where no such artifact is there.
 
@@ -682,11 +712,7 @@ class ScopeOperations:
             seen = yield from fetch(artifact, found.number, whole=whole, limit=self.core.max_bytes)
             if isinstance(seen, Found):
                 return seen
-        raise VersionNotFound(
-            f"artifact {artifact.label!r} had no version at {moment.isoformat()}",
-            artifact=artifact.label,
-            version=moment,
-        )
+        raise _nothing_at(artifact, moment)
 
 
 def _number(version: object, artifact: ArtifactId, wanted: str) -> int:
@@ -695,6 +721,14 @@ def _number(version: object, artifact: ArtifactId, wanted: str) -> int:
         with suppress(TypeError):
             return index(version)  # type: ignore[arg-type]
     raise InvalidRef(f"{wanted}, not {version!r}", artifact=artifact.label)
+
+
+def _nothing_at(artifact: ArtifactId, moment: datetime) -> VersionNotFound:
+    return VersionNotFound(
+        f"artifact {artifact.label!r} had no version at {moment.isoformat()}",
+        artifact=artifact.label,
+        version=moment,
+    )
 
 
 def _aware(moment: datetime) -> datetime:
@@ -725,7 +759,7 @@ def blob(record: Record, artifact: ArtifactId) -> Blob:
         return record
     assert isinstance(record, Pointer)
     raise PointerNotManaged(
-        f"version {record.version} of {artifact.label!r} holds no bytes but points to {record.uri}; nothing fetches it "
+        f"version {record.version} of {artifact.label!r} holds no bytes but points to {shown(record.uri)}; nothing fetches it "
         "unless you say follow=True",
         artifact=artifact.label,
         uri=record.uri,

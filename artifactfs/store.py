@@ -428,14 +428,16 @@ class Scope:
         try:
             return self._load(name, version)
         except PointerNotManaged as pointer:
-            if not follow:
+            if (how := following(follow)) is None:
                 raise
-            with fetch(pointer.record, following(follow), self._core.schemes, self._about(name)) as file:
-                return Artifact(file.read(), pointer.record)
+            with telling(self._core, self._about(name)):
+                with fetch(pointer.record, how, self._core.schemes, self._about(name)) as file:
+                    return Artifact(file.read(), pointer.record)
 
     _load = blocking(ScopeOperations.load)
     point = blocking(ScopeOperations.point)
     stat = blocking(ScopeOperations.stat)
+    verify = blocking(ScopeOperations.verify)
     versions = blocking(ScopeOperations.versions)
     names = lazily(ScopeOperations.names)
     records = lazily(ScopeOperations.records)
@@ -490,9 +492,10 @@ class Scope:
             try:
                 return ArtifactReader(self._content(name, version))
             except PointerNotManaged as pointer:
-                if not follow:
+                if (how := following(follow)) is None:
                     raise
-                file = fetch(pointer.record, following(follow), self._core.schemes, artifact.label)
+                with telling(self._core, self._about(name)):
+                    file = fetch(pointer.record, how, self._core.schemes, artifact.label)
                 return ArtifactReader(Fetched(self._core.backend, pointer.record, file))
 
         with telling(self._core, self._about(name)):
@@ -519,8 +522,13 @@ class Scope:
         return f"<Scope {self.id.label} of {self.store.url}>"
 
 
-def following(follow: bool | Follow) -> Follow:
-    return follow if isinstance(follow, Follow) else Follow()
+def following(follow: object) -> Follow | None:
+    """How pointers are followed; None where they are not."""
+    if isinstance(follow, Follow):
+        return follow
+    if not isinstance(follow, bool):
+        raise InvalidRef(f"follow is True, False or a Follow, not {follow!r}")
+    return Follow() if follow else None
 
 
 def rescope(store: Any, app: str, user: str, session: str | None) -> Any:

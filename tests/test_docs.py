@@ -26,8 +26,9 @@ import msgspec
 import pytest
 
 import artifactfs
-from artifactfs import ArtifactStore, Scope, UnsafeBackend, config, errors, names, records
+from artifactfs import ArtifactStore, Scope, UnsafeBackend, config, errors, names, pointers, records
 from artifactfs.backends import base, memory, retry
+from artifactfs.keys import base as keys
 from artifactfs.layout import HINT_EVERY
 from artifactfs.protocol import ability, claim, env
 from artifactfs.refs import Ref
@@ -241,6 +242,9 @@ def test_limits_of_the_spec_are_those_of_the_code() -> None:
         "Numbers between two hints, and between two numbers that compaction leaves": HINT_EVERY,
         "Conflicts in a row after which a saver lists again": claim.CONFLICTS_BEFORE_LISTING,
         "A fence": records.FENCE_SIZE,
+        "The id of a key": keys.MAX_KEY_ID,
+        "A wrapped data key": keys.MAX_WRAPPED,
+        "A URI of a pointer": pointers.MAX_URI,
     }
 
 
