@@ -759,8 +759,8 @@ def blob(record: Record, artifact: ArtifactId) -> Blob:
         return record
     assert isinstance(record, Pointer)
     raise PointerNotManaged(
-        f"version {record.version} of {artifact.label!r} holds no bytes but points to {shown(record.uri)}; nothing fetches it "
-        "unless you say follow=True",
+        f"version {record.version} of {artifact.label!r} holds no bytes but points to {shown(record.uri)}; nothing fetches "
+        "it unless you say follow=True",
         artifact=artifact.label,
         uri=record.uri,
         record=record,

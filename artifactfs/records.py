@@ -11,7 +11,7 @@ import math
 import secrets
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -51,7 +51,7 @@ class _Common(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
     mime_type: str
     version: int
     size_bytes: int | None
-    timestamp: datetime
+    timestamp: Annotated[datetime, msgspec.Meta(tz=True)]
     write_id: str
     metadata: dict[str, Any] = {}
     encryption: Encryption | UnsetType = UNSET
@@ -151,6 +151,7 @@ class _Peek(msgspec.Struct):
 _decoder = msgspec.json.Decoder(Record)
 _peek = msgspec.json.Decoder(_Peek)
 _encoder = msgspec.json.Encoder()
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError)
 _KNOWN = {field for kind in (Blob, Pointer, Removed, Tombstone) for field in kind.__struct_fields__} | {"kind", "mac"}
 
 
@@ -170,10 +171,10 @@ def decode(data: bytes, key: str = "") -> Record:
         if record.format == FORMAT:
             return record
         found: int | str = record.format
-    except msgspec.MsgspecError as error:
+    except _UNREADABLE as error:
         try:
             seen = _peek.decode(data)
-        except msgspec.MsgspecError:
+        except _UNREADABLE:
             raise _garbled(key, error) from error
         if seen.format == FORMAT and seen.kind in {"blob", "pointer", "removed", "tombstone"}:
             raise _garbled(key, error) from error

@@ -430,9 +430,9 @@ class Scope:
         except PointerNotManaged as pointer:
             if (how := following(follow)) is None:
                 raise
-            with telling(self._core, self._about(name)):
-                with fetch(pointer.record, how, self._core.schemes, self._about(name)) as file:
-                    return Artifact(file.read(), pointer.record)
+            about = self._about(name)
+            with telling(self._core, about), fetch(pointer.record, how, self._core.schemes, about) as file:
+                return Artifact(file.read(), pointer.record)
 
     _load = blocking(ScopeOperations.load)
     point = blocking(ScopeOperations.point)

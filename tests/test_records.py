@@ -395,3 +395,16 @@ def test_metadata_of_a_hundred_levels_is_taken_and_read_back() -> None:
     assert decode(encode(Blob(**{**_fields(GOLDEN[0][0]), "metadata": check_metadata(meta)}))).metadata == meta
     with pytest.raises(InvalidMetadata, match="nested deeper than 100 levels"):
         check_metadata(_deep(102))
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        GOLDEN[0][1].replace(b"alice", b"ali\xf4e"),
+        GOLDEN[0][1].replace(b'0Z"', b'0"'),
+    ],
+    ids=["no UTF-8", "a time without a zone"],
+)
+def test_a_record_that_no_saver_writes_is_damaged(damaged: bytes) -> None:
+    with pytest.raises(IntegrityError, match="does not decode"):
+        decode(damaged, "a/b/0.metadata")
