@@ -81,7 +81,7 @@ class ArtifactPath(UPath):
 
     def __reduce__(self) -> Any:
         """Without keys and secrets, as the filesystem itself."""
-        make, (kind, args, options) = super().__reduce__()
+        make, (kind, args, options) = super().__reduce__()  # type: ignore[no-untyped-call]
         return make, (kind, args, without_secrets(options))
 
     def mkdir(self, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
