@@ -380,6 +380,26 @@ def test_without_its_key_a_versions_stored_bytes_are_checked_all_the_same(tmp_pa
         session(keyless).verify("gone", 0)
 
 
+def test_of_what_is_sealed_in_a_later_way_the_stored_bytes_are_checked(
+    sealed: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as later:
+        later.setattr("artifactfs.custody.CIPHER", "cobblestone-512")
+        record = session(sealed).save("a", LONG[:50_000])
+    told = both(sealed)
+    assert (told.state, told.record, told.bytes_checked) == ("unknown format", None, record.stored_bytes)
+    assert "cobblestone-512" in told.detail and "have the digest" in told.detail
+    raw = Raw(session(sealed), "a")
+    raw.put("0", flip(held(raw, "0"), -1))
+    assert both(sealed).state == "altered"
+
+
+def test_where_users_are_hidden_their_versions_are_verified_too(tmp_path: Path) -> None:
+    with opened("memory sealed", tmp_path, scope_secret="s" * 43) as store:
+        session(store).save("a", b"first")
+        assert both(store).ok
+
+
 def test_no_key_is_in_what_is_told(sealed: ArtifactStore) -> None:
     session(sealed).save("a", b"first")
     Raw(session(sealed), "a").put("0", b"other")
@@ -470,6 +490,22 @@ def test_a_version_that_is_deleted_while_it_is_read_is_not_there(
     with pytest.raises(VersionNotFound):
         session(store).verify("a", 0)
     assert len(between.reads) > 2
+
+
+def test_a_payload_that_grows_while_it_is_read_is_altered(store: ArtifactStore) -> None:
+    session(store).save("a", LONG)
+    raw = Raw(session(store), "a")
+    longer = held(raw, "0") + b"x"
+    between = meddled(store)
+
+    def grow(method: str, key: str) -> None:
+        if len(between.reads) == 2 and key.endswith("/a/0"):
+            between.before = lambda *_: None
+            raw.put("0", longer)
+
+    between.before = grow
+    told = session(store).verify("a", 0)
+    assert told.state == "altered" and f"has {len(longer)} bytes" in told.detail
 
 
 def test_a_save_that_ends_between_two_looks_is_whole(store: ArtifactStore) -> None:
