@@ -40,10 +40,11 @@ suite: $(VENV)/.dev
 other-pythons: $(OTHER_PYTHONS:%=test-%)
 
 # What may differ between Pythons: one server by threads and event loops; and with the newest, all that needs no server
-# and no data tool. A Python that is not there is an error in CI, and said elsewhere.
+# and no data tool, but for suites that run whole stores once more. A Python that is not there is an error in CI, and said elsewhere.
 NEWEST := $(lastword $(OTHER_PYTHONS))
 REMOTELY := --servers moto tests/test_backend_s3.py tests/test_filesystem_async.py
-LOCALLY := --servers none --ignore tests/tools --ignore tests/test_testing_plugin.py
+SAME_ANYWHERE := tools test_testing_plugin.py test_read_through.py test_sealed_stores.py test_codecs.py test_verify.py
+LOCALLY := --servers none $(SAME_ANYWHERE:%=--ignore tests/%)
 
 test-%:
 	@if python="$$(bash .ci/find-python $*)"; then \

@@ -206,14 +206,14 @@ class OnMoto(BackendConformance):
         return backend
 
 
-@pytest.mark.deep
+@pytest.mark.nightly
 class TestS3OverHalfOfAllOnADisk(OnMoto):
     @pytest.fixture
     def backend(self, tmp_path: Path, client: Callable[[], S3Backend]) -> ReadThrough:
         return Spread(client(), [LocalBackend(tmp_path / "older", durability="none")])
 
 
-@pytest.mark.deep
+@pytest.mark.nightly
 class TestADiskOverHalfOfAllInS3(OnMoto):
     @pytest.fixture
     def backend(self, tmp_path: Path, client: Callable[[], S3Backend]) -> ReadThrough:
