@@ -115,7 +115,8 @@ class AsyncArtifactStore:
             "provider": provider,
             "read_through": read_through,
         }
-        self._adopt(*open_core(url, **settings, options=options))
+        core, travels = open_core(url, **settings, options=options)
+        self._adopt(core, {**settings, **travels})
 
     def _adopt(self, core: Core, settings: dict[str, Any]) -> None:
         self._core, self._made_of = core, (core.where, settings)

@@ -108,7 +108,7 @@ def open_core(
 ) -> tuple[Core, dict[str, Any]]:
     """The store below *url*, or below the variable ``ARTIFACTFS_URL``, with its settings checked.
 
-    And the settings to open it with once more, which hold no key and no secret.
+    And those settings that are others when it is opened once more elsewhere: no key and no secret travels.
     """
     where = os.environ.get("ARTIFACTFS_URL") if url is None else os.fspath(url)
     if not where:
@@ -164,19 +164,10 @@ def open_core(
         schemes=schemes,
     )
     travels = {
-        "read_only": read_only,
-        "max_bytes": max_bytes,
-        "single_writer": single_writer,
-        "durability": durability,
-        "tries": tries,
-        "deadline": deadline,
         "keys": key_settings.travelling(keys, keeper),
         "active_key_id": active or None,
-        "accept_plain": accept_plain,
         "scope_secret": key_settings.FROM_ENVIRONMENT if secret else None,
-        "mode": mode,
         "pointer_schemes": schemes,
-        "provider": provider,
         "read_through": older,
         **options,
     }
@@ -292,7 +283,7 @@ class ArtifactStore:
             "read_through": read_through,
         }
         self._core, travels = open_core(url, **settings, options=options)
-        self._made_of = (self._core.where, travels)
+        self._made_of = (self._core.where, {**settings, **travels})
         self._ops = StoreOperations(self._core)
 
     @classmethod
