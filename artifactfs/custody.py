@@ -109,7 +109,9 @@ class Custody:
         provider: str = "",
         known: Collection[str] = (),
     ) -> None:
-        self.keys, self._active, self.accept_plain, self._secret = keys, active, accept_plain, secret
+        self.keys, self._active, self.accept_plain = keys, active, accept_plain
+        # The secret itself is not kept, so that nothing shows it.
+        self._users = hmac.new(secret, digestmod=hashlib.sha256) if secret else None
         self.provider, self._known = provider, frozenset({provider, *known})
         self.local = True
         if keys is not None:
@@ -121,7 +123,7 @@ class Custody:
 
     @property
     def hides_users(self) -> bool:
-        return bool(self._secret)
+        return self._users is not None
 
     @property
     def takes_plain(self) -> bool:
@@ -130,9 +132,11 @@ class Custody:
 
     def user(self, app: str, user: str) -> str:
         """What the store calls *user* of *app*: the name itself, or digits that tell nobody who that is."""
-        if not self._secret:
+        if self._users is None:
             return user
-        return hmac.new(self._secret, length_prefixed(app, user), hashlib.sha256).hexdigest()[:USER_DIGITS]
+        digest = self._users.copy()
+        digest.update(length_prefixed(app, user))
+        return digest.hexdigest()[:USER_DIGITS]
 
     def active(self, identity: Identity) -> str:
         """The id of the key that wraps what is saved now.
@@ -216,7 +220,7 @@ class Custody:
         Raises:
             InvalidConfig: it spells users in another way, or is sealed, and there are no keys here.
         """
-        if older._secret != self._secret:
+        if older.user("", "") != self.user("", ""):
             raise InvalidConfig(f"{url} has another scope_secret; what is read through has to have the same")
         if older.keys is not None and self.keys is None:
             raise InvalidConfig(f"{url} is opened with keys: give them to the store that reads it through")

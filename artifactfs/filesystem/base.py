@@ -21,7 +21,7 @@ from artifactfs.drivers import arun, run
 from artifactfs.errors import ImmutableVersion, InvalidConfig, InvalidName, InvalidRef
 from artifactfs.filesystem.recent import Recent
 from artifactfs.filesystem.tree import is_a_folder, resolve
-from artifactfs.keys.settings import without_secrets
+from artifactfs.keys.settings import told_by_environment, without_secrets
 from artifactfs.operations import Core
 from artifactfs.protocol.ops import Steps
 from artifactfs.refs import SCHEME, Ref
@@ -87,6 +87,13 @@ class Held(Transaction):  # type: ignore[misc]
                 left.discard()
 
 
+class _Unshown(dict[str, Any]):
+    """Options of a store. Its repr names them and shows no value, since some are secrets."""
+
+    def __repr__(self) -> str:
+        return f"<options {', '.join(self)}>"
+
+
 class Base(AsyncFileSystem):  # type: ignore[misc]
     """A store below, named by a chained URL, by *root*, or by the environment; and the paths of its artifacts."""
 
@@ -108,7 +115,7 @@ class Base(AsyncFileSystem):  # type: ignore[misc]
     ) -> None:
         super().__init__(asynchronous=asynchronous, loop=loop, batch_size=batch_size)
         self._root = None if root is None else os.fspath(root)
-        self._options = {name: value for name, value in options.items() if name not in _FSSPEC_OPTIONS}
+        self._options = _Unshown({name: value for name, value in options.items() if name not in _FSSPEC_OPTIONS})
         self._stores: dict[str, tuple[ArtifactStore, AsyncArtifactStore, Recent]] = {}
         if target_protocol is not None:
             chained = _chained(target_protocol, fo or "", target_options or {})
@@ -117,7 +124,7 @@ class Base(AsyncFileSystem):  # type: ignore[misc]
                     "the store is named twice: by the chained URL and by the option root; leave one out"
                 )
             self._root = chained
-            self._options = {**(target_options or {}), **self._options}
+            self._options = _Unshown({**(target_options or {}), **self._options})
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop | None:
@@ -132,7 +139,8 @@ class Base(AsyncFileSystem):  # type: ignore[misc]
     @property
     def storage_options(self) -> dict[str, Any]:
         """What fsspec opens this filesystem with once more, elsewhere, where its keys have to be in the environment."""
-        return self._travelling
+        told = told_by_environment()
+        return {**self._travelling, **{name: told[name] for name in told if self._options.get(name) is None}}
 
     @storage_options.setter
     def storage_options(self, options: dict[str, Any]) -> None:
@@ -157,7 +165,7 @@ class Base(AsyncFileSystem):  # type: ignore[misc]
         options = self._options
         if "://" not in url or url.startswith(("file://", "memory://")):
             # After any PermissionError pandas tries once more with anon=True, and that error is the one it shows.
-            options = {name: value for name, value in options.items() if name != "anon"}
+            options = _Unshown({name: value for name, value in options.items() if name != "anon"})
         store = ArtifactStore(url, **options)
         return self._stores.setdefault(url, (store, awaited_store(store), Recent()))
 

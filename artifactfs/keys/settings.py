@@ -106,14 +106,25 @@ def scope_secret(given: object) -> bytes:
 
 
 def without_secrets(options: Mapping[str, Any]) -> dict[str, Any]:
-    """*options* of a store with `FROM_ENVIRONMENT` in the place of keys and secrets, those of older stores included."""
+    """*options* with `FROM_ENVIRONMENT` in the place of keys and secrets, also those of older and of chained stores."""
     shown = dict(options)
     for name in ("keys", "scope_secret"):
         if isinstance(shown.get(name), (str, bytes)):
             shown[name] = FROM_ENVIRONMENT
     if isinstance(older := shown.get("read_through"), (list, tuple)):
         shown["read_through"] = [without_secrets(one) if isinstance(one, Mapping) else one for one in older]
+    if isinstance(target := shown.get("target_options"), Mapping):
+        shown["target_options"] = without_secrets(target)
     return shown
+
+
+def told_by_environment() -> dict[str, str]:
+    """Options that say so, of a store that has its keys or its secret from the environment."""
+    return {
+        name: FROM_ENVIRONMENT
+        for name, variable in (("keys", KEYS), ("scope_secret", SECRET))
+        if os.environ.get(variable)
+    }
 
 
 def travelling(keys: object, provider: KeyProvider | None) -> object:

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from artifactfs.backends.base import Backend
 from artifactfs.codecs.base import Codec
 from artifactfs.custody import DataKey, Seal, check_wrapped, fresh_key, wrapped_of
-from artifactfs.errors import IntegrityError, KeyUnavailable
+from artifactfs.errors import ArtifactError, IntegrityError, KeyUnavailable
+from artifactfs.keys.base import Identity, KeyProvider
 from artifactfs.layout import ArtifactId
 from artifactfs.protocol.ops import Op, Steps
 from artifactfs.records import Blob, Encryption, Record, decode
@@ -48,10 +49,18 @@ def _wrapped(artifact: ArtifactId, key: DataKey, key_id: str, write_id: str) -> 
     assert keys is not None
     wrapped: bytes
     if artifact.custody.local:
-        wrapped = keys.wrap(key_id, key.secret, identity)
+        wrapped = _wrap(keys, key_id, key, identity)
     else:
-        (wrapped,) = yield (Ask(lambda: keys.wrap(key_id, key.secret, identity)),)
+        (wrapped,) = yield (Ask(lambda: _wrap(keys, key_id, key, identity)),)
     return Seal(key, identity, key_id, check_wrapped(wrapped, keys))
+
+
+def _wrap(keys: KeyProvider, key_id: str, key: DataKey, identity: Identity) -> bytes:
+    """What *keys* makes of a data key. An error comes without the frames below, whose variables hold that key."""
+    try:
+        return keys.wrap(key_id, key.secret, identity)
+    except ArtifactError as error:
+        raise error.with_traceback(None) from error.__cause__
 
 
 def authenticated(artifact: ArtifactId, number: int, data: bytes) -> Steps[tuple[Record, DataKey | None]]:
