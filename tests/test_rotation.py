@@ -292,6 +292,17 @@ def test_keys_that_are_kept_elsewhere_are_asked_for_them(where: str) -> None:
     assert objects(store) == before
 
 
+def test_records_in_an_older_store_that_is_read_through_are_rotated_in_front_of_it(where: str) -> None:
+    older = opened(where)
+    count = fill(older)
+    before = objects(older)
+    front = f"memory://{uuid.uuid4().hex}"
+    assert opened(front, read_through=[where]).rotate(to="v2") == Rotated(to="v2", rewrapped=count)
+    assert objects(older) == before
+    assert {name.rpartition("/")[2].partition(".")[2] for name in objects(opened(front))} == {"metadata"}
+    check_filled(opened(front, key(2), None, read_through=[where]))
+
+
 # --- crashes, lost answers --------------------------------------------------------------------------------------------
 
 

@@ -41,7 +41,7 @@ class Rotated(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         to: the id of the key that wraps data keys now.
         rewrapped: were wrapped by another key, and rewritten.
-        already: were wrapped by that key before.
+        already: were wrapped by that key before; nothing else of them is looked at.
         plain: nothing authenticates them, and no key is needed for them.
         in_progress: of saves that have not published yet. They are left alone: run the rotation again later.
         abandoned: of saves that were never published, and never will be: no key is needed for them.
