@@ -9,7 +9,8 @@ The file is one mapping, by itself or under the key ``artifact_store`` of a file
     max_bytes: 100_000_000
 
 ``$${`` is a literal ``${``. What was substituted is not looked at again, and keys are never substituted. A setting that
-is null or empty after substitution counts as not given.
+is null or empty after substitution counts as not given; keys and secrets must not be empty, lest a store be plain by
+mistake.
 
 Of every type: ``read_only``, ``max_bytes``, ``single_writer``, ``tries``, ``deadline`` (seconds), ``mode``,
 ``pointer_schemes``, ``provider``, ``read_through`` (URLs and folders, or mappings of a ``url`` and what else
@@ -217,6 +218,7 @@ _CREDENTIALS = (
     "scope_secret",
     "read_through",
 )
+_NEVER_EMPTY = {"keys", "keys_file", "active_key_id", "scope_secret"}
 _SHOULD_BE = {
     "type": f"one of {', '.join(_KINDS)}",
     "read_only": "true or false",
@@ -273,6 +275,9 @@ class _Document:
         """A store that is read through, a folder as it stands from the file's own."""
         if isinstance(older, str):
             return older if "://" in older else self.beside(older)
+        for name in _NEVER_EMPTY & older.keys():
+            if not older[name]:
+                self.fail(f".read_through[{place}].{name}", "is empty: give it, or leave the line out")
         if not isinstance(older.get("url"), str):
             self.fail(f".read_through[{place}]", "should have a url, as text")
         return {**older, "url": self._older(place, older["url"])}
@@ -334,6 +339,9 @@ class _Document:
                 self.fail(f".{name}", f"stands beside {SECTION}, and should be under it")
             self._root, node = f"$.{SECTION}", outer[SECTION]
         values = {name: self._value(child, f".{name}") for name, child in self._pairs(node, "").items()}
+        for name in _NEVER_EMPTY & values.keys():
+            if not values[name]:
+                self.fail(f".{name}", "is empty: whoever wrote this wanted protection; give it, or leave the line out")
         return {name: value for name, value in values.items() if value is not None and value != ""}
 
     def _pairs(self, node: Node, place: str) -> dict[str, Node]:

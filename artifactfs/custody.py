@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NoReturn
 from artifactfs.codecs.base import Codec
 from artifactfs.codecs.plain import Plain
 from artifactfs.errors import BackendUnavailable, IntegrityError, InvalidConfig, KeyUnavailable, UnsupportedFormat
-from artifactfs.keys.base import KEY_BYTES, MAX_KEY_ID, MAX_WRAPPED, Identity, KeyProvider, length_prefixed
+from artifactfs.keys.base import KEY_BYTES, MAX_KEY_ID, MAX_WRAPPED, Identity, KeyProvider, length_prefixed, told_id
 from artifactfs.records import Blob, Encryption, Record, Tombstone, longest_tombstone
 
 if TYPE_CHECKING:
@@ -250,9 +250,9 @@ def fresh_key() -> DataKey:
 def check_key_id(key_id: object) -> str:
     """*key_id*, if a record can hold it."""
     if not isinstance(key_id, str) or not 0 < len(key_id) <= MAX_KEY_ID:
-        raise InvalidConfig(f"the id of the active key is text of 1 to {MAX_KEY_ID} characters, not {key_id!r:.80}")
+        raise InvalidConfig(f"the id of the active key is text of 1 to {MAX_KEY_ID} characters, not {told_id(key_id)}")
     if any(not "!" <= char <= "~" or char in '"\\' for char in key_id):
-        raise InvalidConfig(f'the id of a key is printable ASCII without space, " and \\, not {key_id!r}')
+        raise InvalidConfig(f'the id of a key is printable ASCII without space, " and \\, not {told_id(key_id)}')
     return key_id
 
 

@@ -1,6 +1,6 @@
 """What is stored beside each payload: a record, one JSON object, of four kinds (docs/spec.md, "Records").
 
-Decoding ignores fields that it does not know, and `rewrite` keeps them; a `format` that it does not know is refused.
+Decoding ignores fields that it does not know; a `format` that it does not know is refused.
 """
 
 from __future__ import annotations
@@ -152,7 +152,6 @@ _decoder = msgspec.json.Decoder(Record)
 _peek = msgspec.json.Decoder(_Peek)
 _encoder = msgspec.json.Encoder()
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError)
-_KNOWN = {field for kind in (Blob, Pointer, Removed, Tombstone) for field in kind.__struct_fields__} | {"kind", "mac"}
 
 
 def encode(record: Record) -> bytes:
@@ -190,12 +189,6 @@ def _garbled(key: str, error: Exception) -> IntegrityError:
         f"the record {key!r} does not decode ({error}): it was altered or cut off; other versions are not affected, and "
         "deleting this one clears it away"
     )
-
-
-def rewrite(old: bytes, record: Record) -> bytes:
-    """*record* encoded, followed by the fields of the stored form *old* that this library does not know."""
-    kept = {name: value for name, value in msgspec.json.decode(old).items() if name not in _KNOWN}
-    return encode(record) if not kept else encode(record)[:-1] + b"," + _encoder.encode(kept)[1:]
 
 
 def new_write_id() -> str:

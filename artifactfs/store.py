@@ -135,6 +135,10 @@ def open_core(
     keeper = key_settings.provider_of(keys)
     secret = key_settings.scope_secret(scope_secret)
     active = key_settings.active_id(active_key_id, keeper)
+    if accept_plain and keeper is None:
+        raise InvalidConfig(
+            "accept_plain=True is for a store with keys, and no keys are given: give keys=, or leave it out"
+        )
     if "://" not in where:
         where = os.path.abspath(os.path.expanduser(where))  # the same store from wherever it is unpickled
     backend = open_backend(

@@ -504,6 +504,15 @@ def test_keys_and_secrets_of_a_file_protect_the_store_and_are_in_no_error(
     assert not any(hidden in str(error.value) for error in (caught, worse) for hidden in (key[3:], SECRET))
 
 
+@pytest.mark.parametrize("setting", ["keys", "keys_file", "active_key_id", "scope_secret"])
+@pytest.mark.parametrize("empty", ["${MISSING:-}", "''", "null", "${EMPTY}"])
+def test_a_key_or_a_secret_that_is_empty_opens_no_plain_store(
+    write: Callable[[str], Path], setting: str, empty: str
+) -> None:
+    with pytest.raises(InvalidConfig, match=rf"\$\.{setting}: is empty"):
+        load(write(f"type: memory\n{setting}: {empty}"), {"EMPTY": ""})
+
+
 def test_pointers_and_older_stores_of_a_file_are_settings_of_the_store(
     write: Callable[[str], Path], tmp_path: Path
 ) -> None:

@@ -23,11 +23,12 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
 from hypothesis import given
 from hypothesis import strategies as st
 
-from artifactfs.errors import IntegrityError, InvalidConfig, KeyUnavailable
+from artifactfs.errors import ArtifactError, IntegrityError, InvalidConfig, KeyUnavailable
 from artifactfs.keys import keyring
 from artifactfs.keys.base import MAX_WRAPPED, Identity, KeyProvider
 from artifactfs.keys.keyring import Keyring, new_key
 from artifactfs.keys.remembered import Remembered
+from artifactfs.store import ArtifactStore
 
 ROOT = Path(__file__).resolve().parent.parent
 WHOSE = Identity("shop", "alice", "s1", "report.csv", "5f0c")
@@ -380,7 +381,7 @@ def test_a_file_of_another_form_is_refused_without_showing_it(
 
 
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidConfig, match="there is no such file of keys"):
+    with pytest.raises(InvalidConfig, match="there is no file of keys at"):
         Keyring.read_file(tmp_path / "missing")
     with pytest.raises(InvalidConfig, match="cannot be read"):
         Keyring.read_file("nul\0inside")
@@ -601,3 +602,52 @@ def test_the_example_runs_to_its_end(example: ModuleType, capsys: pytest.Capture
     bob, alice = capsys.readouterr().out.splitlines()
     assert bob == "bob: what bob wrote"
     assert alice.startswith("alice: ") and "the key 'user-alice' was destroyed" in alice
+
+
+# --- how a store is told of keys ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["ARTIFACTFS_KEYS", "ARTIFACTFS_SCOPE_SECRET"])
+def test_a_variable_that_is_set_and_empty_opens_no_plain_store(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "")
+    with pytest.raises(InvalidConfig, match=f"{name} is set and empty"):
+        ArtifactStore("memory://plain")
+
+
+def test_an_active_id_that_is_set_and_empty_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ARTIFACTFS_ACTIVE_KEY_ID", "")
+    ArtifactStore("memory://plain")
+    assert ArtifactStore("memory://sealed", keys=new_key("v1")).scope("a", "u", "s").save("x", b"").encryption
+
+
+def test_to_accept_plain_data_says_nothing_without_keys() -> None:
+    with pytest.raises(InvalidConfig, match="accept_plain=True is for a store with keys"):
+        ArtifactStore("memory://plain", accept_plain=True)
+
+
+def test_a_key_that_was_given_in_the_place_of_its_id_is_in_no_error() -> None:
+    key, other = new_key("v1"), new_key("v2")
+    store = ArtifactStore("memory://sealed", keys=key)
+    provider = ArtifactStore("memory://sealed", keys=Unbound(), active_key_id=f"{key} {other}")
+    slips: list[Callable[[], object]] = [
+        lambda: ArtifactStore("memory://sealed", keys=other, active_key_id=key),
+        lambda: ArtifactStore("memory://sealed", active_key_id=key),
+        lambda: ArtifactStore("memory://sealed", keys=other, active_key_id=key.partition(":")[2]),
+        lambda: ArtifactStore("memory://sealed", keys=Path(key)),
+        lambda: store.rotate(to=other),
+        lambda: provider.scope("a", "u", "s").save("x", b""),
+    ]
+    for slip in slips:
+        with pytest.raises(ArtifactError) as caught:
+            slip()
+        shown = "".join(traceback.format_exception(caught.value))
+        assert key[3:] not in shown and other[3:] not in shown
+
+
+class Unbound:
+    """A provider that is never asked."""
+
+    def wrap(self, key_id: str, data_key: bytes, identity: Identity) -> bytes:
+        raise NotImplementedError
+
+    unwrap = wrap

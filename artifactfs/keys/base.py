@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple, Protocol, runtime_checkable
 
 KEY_BYTES = 32
@@ -12,6 +13,18 @@ MAX_KEY_ID = 128
 
 MAX_WRAPPED = 288
 """Bytes that a wrapped data key may have."""
+
+_LIKE_A_KEY = re.compile(r"(?:^'|:)[A-Za-z0-9_+/-]{43}")
+
+
+def looks_like_a_key(key_id: object) -> bool:
+    """Whether *key_id* is rather the text of a key, which is easily given in its place."""
+    return _LIKE_A_KEY.search(repr(key_id)) is not None
+
+
+def told_id(key_id: object) -> str:
+    """*key_id* as errors tell it: never the text of a key."""
+    return "(not shown: it looks like a key, not like its id)" if looks_like_a_key(key_id) else repr(key_id)[:140]
 
 
 def length_prefixed(*fields: str) -> bytes:

@@ -14,7 +14,7 @@ from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
 
 from artifactfs.errors import IntegrityError, InvalidConfig, KeyUnavailable
-from artifactfs.keys.base import KEY_BYTES, MAX_KEY_ID, Identity
+from artifactfs.keys.base import KEY_BYTES, MAX_KEY_ID, Identity, told_id
 
 NONCE_BYTES = 12
 """Bytes of the random nonce in front of a wrapped key (RFC 8452)."""
@@ -256,7 +256,9 @@ def _text(path: str) -> str:
     except InvalidConfig:
         raise
     except FileNotFoundError as error:
-        raise InvalidConfig(f"{path}: there is no such file of keys") from error
+        raise InvalidConfig(f"there is no file of keys at {told_id(path)}") from (
+            error if told_id(path) == repr(path) else None
+        )
     except (OSError, ValueError) as error:
         raise InvalidConfig(f"the file of keys cannot be read: {error}") from error
     if len(content) > MAX_FILE:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from artifactfs.errors import InvalidConfig, KeyUnavailable
-from artifactfs.keys.base import Identity, KeyProvider
+from artifactfs.keys.base import Identity, KeyProvider, told_id
 
 FROM_ENVIRONMENT = "environment"
 """As ``keys`` or ``scope_secret``: it has to be in the environment."""
@@ -32,6 +32,8 @@ def provider_of(keys: object) -> KeyProvider | None:
     if keys is None or keys == FROM_ENVIRONMENT:
         text = os.environ.get(KEYS, "")
         if not text and keys is None:
+            if KEYS in os.environ:
+                raise InvalidConfig(f"{KEYS} is set and empty: unset it, if nothing is to be sealed")
             if os.environ.get(ACTIVE):
                 raise InvalidConfig(f"{ACTIVE} is set and {KEYS} is not: set both, or none")
             return None
@@ -66,10 +68,10 @@ def active_id(given: object, keys: KeyProvider | None) -> str | Callable[[Identi
     Raises:
         InvalidConfig: it names no key, or there is none to name, or several and no word on which.
     """
-    chosen = os.environ.get(ACTIVE) if given is None else given
+    chosen = os.environ.get(ACTIVE) or None if given is None else given
     if keys is None:
         if chosen is not None:
-            raise InvalidConfig(f"active_key_id is {chosen!r}, and no keys are given: give keys=, or set {KEYS}")
+            raise InvalidConfig(f"active_key_id is {told_id(chosen)}, and no keys are given: give keys=, or set {KEYS}")
         return ""
     ids: tuple[str, ...] | None = getattr(keys, "ids", None)
     if not chosen:
@@ -80,9 +82,9 @@ def active_id(given: object, keys: KeyProvider | None) -> str | Callable[[Identi
     if callable(chosen):
         return chosen
     if not isinstance(chosen, str):
-        raise InvalidConfig(f"active_key_id is text or a function, not {chosen!r}")
+        raise InvalidConfig(f"active_key_id is text or a function, not a {type(chosen).__name__}")
     if ids is not None and chosen not in ids:
-        raise InvalidConfig(f"active_key_id is {chosen!r}, and the keys are {', '.join(ids)}")
+        raise InvalidConfig(f"active_key_id is {told_id(chosen)}, and the keys are {', '.join(ids)}")
     return chosen
 
 
@@ -93,6 +95,8 @@ def scope_secret(given: object) -> bytes:
         InvalidConfig: it is no text, or too short.
         KeyUnavailable: the environment was to have it.
     """
+    if given is None and os.environ.get(SECRET) == "":
+        raise InvalidConfig(f"{SECRET} is set and empty: unset it, if users are not to be hidden")
     secret: Any = os.environ.get(SECRET, "") if given is None or given == FROM_ENVIRONMENT else given
     if given == FROM_ENVIRONMENT and not secret:
         raise KeyUnavailable(f"this store's scope_secret does not travel with it, and {SECRET} is not set here: set it")

@@ -20,6 +20,7 @@ from artifactfs.errors import (
     UnsafeBackend,
     UnsupportedFormat,
 )
+from artifactfs.keys.base import looks_like_a_key, told_id
 from artifactfs.layout import RECORD, ArtifactId, ScopeId, parse_entry
 from artifactfs.names import decode as decode_name
 from artifactfs.names import is_segment
@@ -110,9 +111,9 @@ def check_key(custody: Custody, to: str) -> None:
     ids = getattr(custody.keys, "ids", None)
     if isinstance(ids, tuple) and to not in ids:
         raise KeyUnavailable(
-            f"no key {to!r} is configured here (there are {', '.join(map(str, ids))}), so nothing can be wrapped by it: add "
-            "it to the keys; nothing was changed",
-            key_id=to,
+            f"no key {told_id(to)} is configured here (there are {', '.join(map(str, ids))}), so nothing can be wrapped by "
+            "it: add it to the keys; nothing was changed",
+            key_id=None if looks_like_a_key(to) else to,
         )
 
 
