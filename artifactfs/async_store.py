@@ -226,12 +226,12 @@ class AsyncScope:
         try:
             return await self._load(name, version)
         except PointerNotManaged as pointer:
-            content = await self._fetched(pointer, follow)
+            content = await self._fetched(pointer, follow, self._core.max_bytes)
             return Artifact(await content.read(0, content.size), pointer.record)
 
-    async def _fetched(self, pointer: PointerNotManaged, follow: bool | Follow) -> Fetched:
+    async def _fetched(self, pointer: PointerNotManaged, follow: bool | Follow, most: int | None = None) -> Fetched:
         """What *pointer* points to, if it is to be followed; else it is raised."""
-        if (how := following(follow)) is None:
+        if (how := following(follow, most)) is None:
             raise pointer
         label = pointer.artifact or self.id.label
         with telling(self._core, label):

@@ -264,6 +264,15 @@ def check_wrapped(wrapped: object, keys: KeyProvider) -> bytes:
     return wrapped
 
 
+def check_unwrapped(secret: object, keys: KeyProvider) -> None:
+    """Refuse what no data key can be, before the record is said to be altered."""
+    if not isinstance(secret, bytes) or len(secret) != KEY_BYTES:
+        what = f"{len(secret)} bytes" if isinstance(secret, bytes) else f"a {type(secret).__name__}"
+        raise InvalidConfig(
+            f"{type(keys).__name__}.unwrap gave {what}; it has to give the {KEY_BYTES} bytes of the data key"
+        )
+
+
 def wrapped_of(artifact: ArtifactId, number: int, encryption: Encryption) -> bytes:
     """The wrapped data key that a record holds."""
     try:

@@ -16,9 +16,9 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 from artifactfs.backends.base import Abilities, Backend
-from artifactfs.codecs.base import decode_whole
+from artifactfs.codecs.base import Codec, decode_whole
 from artifactfs.content import Content
-from artifactfs.custody import NONE, Custody
+from artifactfs.custody import NONE, Custody, DataKey
 from artifactfs.errors import (
     AccessDenied,
     ArtifactNotFound,
@@ -41,11 +41,11 @@ from artifactfs.protocol.delete import delete_all, delete_version
 from artifactfs.protocol.env import HINT_TTL, Clocked, Env
 from artifactfs.protocol.expect import Expected
 from artifactfs.protocol.listing import View, look, look_all
-from artifactfs.protocol.ops import Emit, Lazy, List, Sign, Steps
+from artifactfs.protocol.ops import Emit, Get, Lazy, List, Sign, Steps
 from artifactfs.protocol.read import AT_ONCE, Found, at_time, confirm_many, existing, fetch, newest, surely_a_version
 from artifactfs.protocol.rotate import Rotated, Tally, check_conditional, check_key, rotate
 from artifactfs.protocol.save import point, remove, save
-from artifactfs.protocol.sealing import codec_of
+from artifactfs.protocol.sealing import data_key
 from artifactfs.protocol.stream import save_stream
 from artifactfs.protocol.verify import Verified, newest_number, verify
 from artifactfs.records import Blob, Pointer, Record, Removed, check_metadata, fits_size
@@ -195,6 +195,11 @@ class StoreOperations:
                 store=self.core.backend.url,
             )
         return names.folders(f"{encode(app, 'app')}/", "user", "")
+
+    def holds(self, app: str) -> Steps[bool]:
+        """Whether *app* has stored anything."""
+        (page,) = yield (List(f"{encode(app, 'app')}/"),)
+        return bool(page.folders)
 
     def sessions(self, app: str, user: str) -> Lazy[str]:
         """The sessions of a user, sorted by their encoded form, read lazily; the scope that they share is none."""
@@ -415,13 +420,9 @@ class ScopeOperations:
         found = yield from self._find(artifact, version, whole=True)
         record = blob(found.record, artifact)
         assert found.data is not None
-        if found.key is None:
-            return Artifact(found.data, record)
-        try:
-            return Artifact(decode_whole(artifact.custody.codec(artifact, record, found.key), found.data), record)
-        except IntegrityError as error:
-            message = f"version {record.version} of {artifact.label!r}: {error}"
-            raise IntegrityError(message, artifact=artifact.label) from error
+        return Artifact(
+            _opened(artifact, record, artifact.custody.codec(artifact, record, found.key), found.data), record
+        )
 
     def content(self, name: str, version: Version = None) -> Steps[Content]:
         """A version to be read by ranges; it is found now.
@@ -431,12 +432,19 @@ class ScopeOperations:
         """
         artifact = self.artifact(name)
         found = yield from self._find(artifact, version, whole=False)
-        record = blob(found.record, artifact)
-        return Content(self.core.backend, artifact, record, artifact.custody.codec(artifact, record, found.key))
+        return (yield from self.content_of(artifact, blob(found.record, artifact), found.key))
 
-    def content_of(self, artifact: ArtifactId, record: Blob) -> Steps[Content]:
+    def content_of(self, artifact: ArtifactId, record: Blob, key: DataKey | None = None) -> Steps[Content]:
         """As `content`, of a version whose record was found before."""
-        return Content(self.core.backend, artifact, record, (yield from codec_of(artifact, record)))
+        if record.encryption and key is None:
+            key = yield from data_key(artifact, record)
+        codec = artifact.custody.codec(artifact, record, key)
+        content = Content(self.core.backend, artifact, record, codec)
+        if not content.size and codec.head_size:  # whose reader asks for nothing, and so would check nothing
+            (got,) = yield (Get(artifact.payload(record.version)),)
+            if got is not None:
+                _opened(artifact, record, codec, got.data)
+        return content
 
     def stat(self, name: str, version: Version = None) -> Steps[Blob | Pointer]:
         """The record of a version that is there; its payload's size is checked, its bytes are not read.
@@ -565,7 +573,6 @@ class ScopeOperations:
         Raises:
             InvalidName: *prefix* is no text that a name could hold.
             InvalidRef: *at* is no aware datetime.
-            UnsupportedFormat: a newer release of this library wrote one of the records.
         """
         _check_texts(prefix)
         records: Lazy[Any] = overview.records(self.scope, prefix, None if at is None else _aware(at), shared=shared)
@@ -721,6 +728,15 @@ def _number(version: object, artifact: ArtifactId, wanted: str) -> int:
         with suppress(TypeError):
             return index(version)  # type: ignore[arg-type]
     raise InvalidRef(f"{wanted}, not {version!r}", artifact=artifact.label)
+
+
+def _opened(artifact: ArtifactId, record: Blob, codec: Codec, stored: bytes) -> bytes:
+    """The content of which all stored bytes are *stored*."""
+    try:
+        return decode_whole(codec, stored)
+    except IntegrityError as error:
+        message = f"version {record.version} of {artifact.label!r}: {error}"
+        raise IntegrityError(message, artifact=artifact.label) from error
 
 
 def _nothing_at(artifact: ArtifactId, moment: datetime) -> VersionNotFound:

@@ -151,7 +151,7 @@ class _Peek(msgspec.Struct):
 _decoder = msgspec.json.Decoder(Record)
 _peek = msgspec.json.Decoder(_Peek)
 _encoder = msgspec.json.Encoder()
-_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError)
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 def encode(record: Record) -> bytes:

@@ -6,6 +6,7 @@ import inspect
 import os
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import wraps
 from typing import Any, Concatenate, Literal, ParamSpec, TypeAlias, TypeVar, overload
 
@@ -129,8 +130,8 @@ def open_core(
         raise InvalidConfig(f"tries must be at least 1 and deadline above 0 seconds, not {tries!r} and {deadline!r}")
     if mode not in ("managed", "pointer_only"):
         raise InvalidConfig(f"mode is 'managed' or 'pointer_only', not {mode!r}")
-    if not isinstance(provider, str):
-        raise InvalidConfig(f"provider is text, not {provider!r}")
+    if not isinstance(provider, str) or len(provider) > 100 or not (provider.isprintable() and provider.isascii()):
+        raise InvalidConfig(f"provider is at most 100 characters of printable ASCII, not {provider!r:.120}")
     schemes = check_schemes(pointer_schemes)
     keeper = key_settings.provider_of(keys)
     secret = key_settings.scope_secret(scope_secret)
@@ -170,7 +171,7 @@ def open_core(
     travels = {
         "keys": key_settings.travelling(keys, keeper),
         "active_key_id": active or None,
-        "scope_secret": key_settings.FROM_ENVIRONMENT if secret else None,
+        "scope_secret": key_settings.FROM_ENVIRONMENT if secret else key_settings.NOTHING,
         "pointer_schemes": schemes,
         "read_through": older,
         **options,
@@ -234,7 +235,7 @@ class ArtifactStore:
         deadline: seconds after which no further try is made.
         keys: with keys all that is saved is sealed: text (``v1:<base64url of 32 bytes>``, several with commas between
             them), the path of a file of such text, or an object with ``wrap`` and ``unwrap``. Without it the variable
-            ``ARTIFACTFS_KEYS`` tells.
+            ``ARTIFACTFS_KEYS`` tells; ``"none"`` says that there are none, whatever that says.
         active_key_id: the id of the key that seals what is saved, or a function that gives it for an `Identity`. Without
             it the variable ``ARTIFACTFS_ACTIVE_KEY_ID`` tells; one key alone is active by itself.
         accept_plain: read what was saved before there were keys, too. Then a sealed version that was replaced by a plain
@@ -423,7 +424,7 @@ class Scope:
         try:
             return self._load(name, version)
         except PointerNotManaged as pointer:
-            if (how := following(follow)) is None:
+            if (how := following(follow, self._core.max_bytes)) is None:
                 raise
             about = self._about(name)
             with telling(self._core, about), fetch(pointer.record, how, self._core.schemes, about) as file:
@@ -517,13 +518,14 @@ class Scope:
         return f"<Scope {self.id.label} of {self.store.url}>"
 
 
-def following(follow: object) -> Follow | None:
-    """How pointers are followed; None where they are not."""
-    if isinstance(follow, Follow):
-        return follow
-    if not isinstance(follow, bool):
+def following(follow: object, most: int | None = None) -> Follow | None:
+    """How pointers are followed, for at most so many bytes; None where they are not."""
+    if not isinstance(follow, (bool, Follow)):
         raise InvalidRef(f"follow is True, False or a Follow, not {follow!r}")
-    return Follow() if follow else None
+    if not follow:
+        return None
+    how = follow if isinstance(follow, Follow) else Follow()
+    return how if most is None else replace(how, max_bytes=min(how.max_bytes, most))
 
 
 def rescope(store: Any, app: str, user: str, session: str | None) -> Any:

@@ -18,7 +18,7 @@ from upath._flavour import WrappedFileSystemFlavour
 from upath.types import JoinablePathLike
 
 from artifactfs.filesystem import ArtifactFileSystem
-from artifactfs.keys.settings import without_secrets
+from artifactfs.keys.settings import told_by_environment, without_secrets
 from artifactfs.refs import Ref
 
 # UPath reads paths as the filesystem class does, but only where fsspec has loaded that already; else it warns.
@@ -82,7 +82,7 @@ class ArtifactPath(UPath):
     def __reduce__(self) -> Any:
         """Without keys and secrets, as the filesystem itself."""
         make, (kind, args, options) = super().__reduce__()  # type: ignore[no-untyped-call]
-        return make, (kind, args, without_secrets(options))
+        return make, (kind, args, {**told_by_environment(), **without_secrets(options)})
 
     def mkdir(self, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
         """Nothing: a folder exists where something lies below it.

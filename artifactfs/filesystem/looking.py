@@ -39,8 +39,9 @@ class Looking(Base):
 
     @operation
     def info(self, path: Any, **kwargs: Any) -> Steps[dict[str, Any]]:
-        """Of an artifact: name, size (bytes), type, version, created and mtime (UTC), mime_type, sha256 (None where another
-        program wrote the version), and the record. Of a folder: name, size 0 and type.
+        """Of an artifact: name, size (bytes; None of a pointer to what has no known size), type, version, created and mtime
+        (UTC), mime_type, sha256 (None where another program wrote the version, and where it is sealed), and the record. Of a
+        folder: name, size 0 and type.
 
         Raises:
             FileNotFoundError: nothing is there.
@@ -221,9 +222,9 @@ class Looking(Base):
         return info
 
     async def _du(self, path: Any, total: bool = True, maxdepth: int | None = None, **kwargs: Any) -> Any:
-        """Bytes of the newest versions."""
+        """Bytes of the newest versions; 0 of a pointer to what has no known size."""
         infos = await self._find(path, maxdepth, detail=True, **kwargs)
-        sizes = {path: info["size"] for path, info in infos.items()}
+        sizes = {path: info["size"] or 0 for path, info in infos.items()}
         return sum(sizes.values()) if total else sizes
 
 

@@ -76,6 +76,8 @@ def has(core: Core, folder: Ref) -> Steps[bool]:
     """Whether anything lies in a folder. The root is always there."""
     if folder.app is None:
         return True
+    if folder.user is None:
+        return (yield from StoreOperations(core).holds(folder.app))
     if folder.session is None and not folder.user_scope:
         return bool((yield from _folders(core, folder, most=1)))
     return bool((yield from _names(core, folder, most=1)))
@@ -328,6 +330,6 @@ def file_info(path: str, record: Record) -> dict[str, Any]:
         "created": record.timestamp,
         "mtime": record.timestamp,
         "mime_type": record.mime_type,
-        "sha256": record.sha256 if isinstance(record, Blob) else None,
+        "sha256": record.sha256 if isinstance(record, Blob) and not record.encryption else None,
         "record": record,
     }

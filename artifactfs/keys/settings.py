@@ -16,6 +16,9 @@ from artifactfs.keys.base import Identity, KeyProvider, told_id
 FROM_ENVIRONMENT = "environment"
 """As ``keys`` or ``scope_secret``: it has to be in the environment."""
 
+NOTHING = "none"
+"""As ``keys`` or ``scope_secret``: there is none, whatever the environment says."""
+
 KEYS, ACTIVE, SECRET = "ARTIFACTFS_KEYS", "ARTIFACTFS_ACTIVE_KEY_ID", "ARTIFACTFS_SCOPE_SECRET"
 
 LEAST_SECRET = 16
@@ -29,6 +32,8 @@ def provider_of(keys: object) -> KeyProvider | None:
         InvalidConfig: *keys* is not text, a path or a provider, or holds none.
         KeyUnavailable: the environment was to have them.
     """
+    if keys == NOTHING:
+        return None
     if keys is None or keys == FROM_ENVIRONMENT:
         text = os.environ.get(KEYS, "")
         if not text and keys is None:
@@ -68,11 +73,11 @@ def active_id(given: object, keys: KeyProvider | None) -> str | Callable[[Identi
     Raises:
         InvalidConfig: it names no key, or there is none to name, or several and no word on which.
     """
-    chosen = os.environ.get(ACTIVE) or None if given is None else given
     if keys is None:
-        if chosen is not None:
-            raise InvalidConfig(f"active_key_id is {told_id(chosen)}, and no keys are given: give keys=, or set {KEYS}")
+        if given is not None:
+            raise InvalidConfig(f"active_key_id is {told_id(given)}, and no keys are given: give keys=, or set {KEYS}")
         return ""
+    chosen = os.environ.get(ACTIVE) if given is None else given
     ids: tuple[str, ...] | None = getattr(keys, "ids", None)
     if not chosen:
         if ids is not None and len(ids) == 1:
@@ -95,6 +100,8 @@ def scope_secret(given: object) -> bytes:
         InvalidConfig: it is no text, or too short.
         KeyUnavailable: the environment was to have it.
     """
+    if given == NOTHING:
+        return b""
     if given is None and os.environ.get(SECRET) == "":
         raise InvalidConfig(f"{SECRET} is set and empty: unset it, if users are not to be hidden")
     secret: Any = os.environ.get(SECRET, "") if given is None or given == FROM_ENVIRONMENT else given
@@ -113,7 +120,7 @@ def without_secrets(options: Mapping[str, Any]) -> dict[str, Any]:
     """*options* with `FROM_ENVIRONMENT` in the place of keys and secrets, also those of older and of chained stores."""
     shown = dict(options)
     for name in ("keys", "scope_secret"):
-        if isinstance(shown.get(name), (str, bytes)):
+        if isinstance(shown.get(name), (str, bytes)) and shown[name] != NOTHING:
             shown[name] = FROM_ENVIRONMENT
     if isinstance(older := shown.get("read_through"), (list, tuple)):
         shown["read_through"] = [without_secrets(one) if isinstance(one, Mapping) else one for one in older]
@@ -132,9 +139,9 @@ def told_by_environment() -> dict[str, str]:
 
 
 def travelling(keys: object, provider: KeyProvider | None) -> object:
-    """What stands for *keys* in a pickled store: a path or a provider itself, but never a key."""
+    """What stands for *keys* in a pickled store: a path or a provider itself, but never a key. A plain one stays plain."""
     if provider is None:
-        return None
+        return NOTHING
     from artifactfs.keys.keyring import Keyring
 
     return FROM_ENVIRONMENT if isinstance(provider, Keyring) and not isinstance(keys, os.PathLike) else keys

@@ -64,7 +64,7 @@ def _delete(env: Env, artifact: ArtifactId, number: int, seen: Found | Gone | No
         if seen is None:
             seen = yield from is_deletable(artifact, number)
         if isinstance(seen, Found):
-            got = Got(seen.raw, len(seen.raw), 0.0, seen.tag) if seen.raw else None
+            got = Got(seen.raw, len(seen.raw), 0.0, seen.tag) if seen.tag else None
             if (yield from bury(env, artifact, number, got, "deleted")) is None:
                 tried, seen = True, None
                 continue

@@ -78,4 +78,4 @@ def settle(env: Env, artifact: ArtifactId, number: int, mark: int | None) -> Ste
 
 def may_come_in_parts(record: Record) -> bool:
     """Whether the claim's payload may be published by completing an upload, rather than by one create."""
-    return isinstance(record, Blob) and (record.stored_bytes is None or record.stored_bytes > WHOLE_LIMIT)
+    return isinstance(record, Blob) and (record.size_bytes is None or record.size_bytes > WHOLE_LIMIT)

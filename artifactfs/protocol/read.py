@@ -13,9 +13,10 @@ from typing import Literal, TypeAlias
 
 from artifactfs.backends.base import Got, Stat
 from artifactfs.custody import DataKey, unauthenticated
-from artifactfs.errors import IntegrityError, KeyUnavailable, PayloadTooLarge
+from artifactfs.errors import IntegrityError, KeyUnavailable, PayloadTooLarge, UnsupportedFormat
 from artifactfs.layout import ArtifactId
 from artifactfs.mime import guess
+from artifactfs.pointers import MAX_URI
 from artifactfs.protocol.listing import View, look, look_all
 from artifactfs.protocol.ops import Get, StatOf, Steps, together
 from artifactfs.protocol.sealing import authenticated
@@ -32,6 +33,9 @@ from artifactfs.records import (
     synthesised,
     unknown_removal,
 )
+
+LEAST_READ = MAX_URI + 2
+"""Bytes that are read whatever the limit: what is no content, a fence or a pointer's payload, has no more."""
 
 AT_ONCE = 16
 """How many records are read at the same time where many are needed."""
@@ -67,9 +71,10 @@ def fetch(
     Raises:
         IntegrityError: the payload is not the one that its record describes, or the record is not what was saved.
         KeyUnavailable: the record is authenticated by a key that is not to be had.
+        BackendUnavailable: it names a store that is not registered.
         PayloadTooLarge: the content has more bytes than *limit*.
     """
-    reach = None if limit is None else max(artifact.custody.stored_size(limit) + 1, FENCE_SIZE)
+    reach = None if limit is None else max(artifact.custody.stored_size(limit) + 1, LEAST_READ)
     look_at = Get(artifact.payload(number), 0, reach) if whole else None
     of_payload = look_at or StatOf(artifact.payload(number))
     got: Got | None
@@ -240,7 +245,7 @@ def _ended(stone: Tombstone) -> Gone:
 def _decoded(
     artifact: ArtifactId, number: int, got: Got | None, strict: bool
 ) -> Steps[tuple[Record | None, DataKey | None]]:
-    """The record that was read and its data key. Unless *strict*, None where it is damaged, and none of what it says.
+    """The record that was read and its data key. Unless *strict*, None where it is damaged or of a later release.
 
     Where its key is not to be had, it is believed (unless *strict*) that the version was taken away, and nothing else:
     who could forge that could as well delete it.
@@ -248,8 +253,11 @@ def _decoded(
     if got is None:
         return None, None
     try:
-        return (yield from authenticated(artifact, number, got.data))
-    except IntegrityError:
+        record, key = yield from authenticated(artifact, number, got.data)
+        if strict:
+            artifact.custody.check_provider(artifact, record)
+        return record, key
+    except (IntegrityError, UnsupportedFormat):
         if strict:
             raise
     except KeyUnavailable:
@@ -276,7 +284,7 @@ def _is_fence(payload: Got | Stat) -> bool:
 def _check_limit(
     artifact: ArtifactId, number: int, record: Record | None, payload: Got | Stat, limit: int | None
 ) -> None:
-    if limit is None or _is_fence(payload):
+    if limit is None or _is_fence(payload) or not (record is None or isinstance(record, Blob)):
         return
     size = payload.size
     if isinstance(record, Blob) and record.size_bytes is not None and fits_size(record, size):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import msgspec
+from msgspec import UNSET
 
 from artifactfs.backends.base import Got, Page, Stat
 from artifactfs.custody import Custody, check_key_id
@@ -166,14 +167,15 @@ def _rotate(env: Env, artifact: ArtifactId, number: int, published: bool, tally:
             return
         try:
             record = decode(got.data, artifact.record(number))
-            if record.encryption and record.encryption.key_id == tally.to:
-                return tally.count("rewrapped" if sent else "already")  # sent: the answer to that was lost
             if not custody.needs_key(artifact, record, got.data):
                 return tally.count("plain")
-            if (yield from _is_claim(artifact, number, record, published)):
+            done = record.encryption is not UNSET and record.encryption.key_id == tally.to
+            if not done and (yield from _is_claim(artifact, number, record, published)):
                 return tally.count("in_progress" if (yield from _may_publish(env, got)) else "abandoned")
             key = yield from data_key(artifact, record)
             custody.check(artifact, number, record, got.data, key)
+            if done:
+                return tally.count("rewrapped" if sent else "already")  # sent: the answer to that was lost
         except IntegrityError:
             return tally.is_altered(label)
         except UnsupportedFormat:

@@ -10,13 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from artifactfs.backends.base import Backend
-from artifactfs.codecs.base import Codec
-from artifactfs.custody import DataKey, Seal, check_wrapped, fresh_key, wrapped_of
-from artifactfs.errors import ArtifactError, IntegrityError, KeyUnavailable
-from artifactfs.keys.base import Identity, KeyProvider
+from artifactfs.custody import DataKey, Seal, check_unwrapped, check_wrapped, fresh_key, wrapped_of
+from artifactfs.errors import ArtifactError, BackendError, IntegrityError, KeyUnavailable
 from artifactfs.layout import ArtifactId
 from artifactfs.protocol.ops import Op, Steps
-from artifactfs.records import Blob, Encryption, Record, decode
+from artifactfs.records import Encryption, Record, decode
 from artifactfs.waiting import in_thread
 
 
@@ -47,20 +45,31 @@ def rewrap(artifact: ArtifactId, record: Record, key: DataKey, key_id: str) -> S
 def _wrapped(artifact: ArtifactId, key: DataKey, key_id: str, write_id: str) -> Steps[Seal]:
     keys, identity = artifact.custody.keys, artifact.identity(write_id)
     assert keys is not None
-    wrapped: bytes
-    if artifact.custody.local:
-        wrapped = _wrap(keys, key_id, key, identity)
-    else:
-        (wrapped,) = yield (Ask(lambda: _wrap(keys, key_id, key, identity)),)
+    wrapped = yield from _asked(artifact, lambda: keys.wrap(key_id, key.secret, identity))
     return Seal(key, identity, key_id, check_wrapped(wrapped, keys))
 
 
-def _wrap(keys: KeyProvider, key_id: str, key: DataKey, identity: Identity) -> bytes:
-    """What *keys* makes of a data key. An error comes without the frames below, whose variables hold that key."""
-    try:
-        return keys.wrap(key_id, key.secret, identity)
-    except ArtifactError as error:
-        raise error.with_traceback(None) from error.__cause__
+def _asked(artifact: ArtifactId, call: Callable[[], bytes]) -> Steps[bytes]:
+    """What whoever keeps the keys answers."""
+    keys = artifact.custody.keys
+
+    def answer() -> bytes:
+        """Errors come without the frames below, whose variables hold keys, and as the provider's contract has them."""
+        try:
+            return call()
+        except ArtifactError as error:
+            raise error.with_traceback(None) from error.__cause__
+        except Exception as error:  # noqa: BLE001  (whatever somebody else's code raises)
+            raise BackendError(
+                f"{type(keys).__name__}, which keeps the keys, failed by a {type(error).__name__}; it should raise "
+                "KeyUnavailable, IntegrityError or BackendUnavailable"
+            ) from error.with_traceback(None)
+
+    if artifact.custody.local:
+        return answer()
+    answered: bytes
+    (answered,) = yield (Ask(answer),)
+    return answered
 
 
 def authenticated(artifact: ArtifactId, number: int, data: bytes) -> Steps[tuple[Record, DataKey | None]]:
@@ -70,7 +79,6 @@ def authenticated(artifact: ArtifactId, number: int, data: bytes) -> Steps[tuple
         IntegrityError: it is not, or it is none at all.
         KeyUnavailable: the key that it names is not to be had.
         UnsupportedFormat: a later release wrote it.
-        BackendUnavailable: its content lies in a store that is not registered.
     """
     custody = artifact.custody
     record = decode(data, artifact.record(number))
@@ -84,7 +92,6 @@ def authenticated(artifact: ArtifactId, number: int, data: bytes) -> Steps[tuple
             "other versions are not affected",
             artifact=artifact.label,
         )
-    custody.check_provider(artifact, record)
     return record, key
 
 
@@ -95,21 +102,16 @@ def data_key(artifact: ArtifactId, record: Record) -> Steps[DataKey]:
     assert keys is not None and isinstance(encryption, Encryption)
     identity = artifact.identity(record.write_id)
     wrapped = wrapped_of(artifact, record.version, encryption)
-    try:
-        if custody.local:
-            return DataKey(keys.unwrap(encryption.key_id, wrapped, identity))
-        place = identity.encode() + encryption.key_id.encode() + wrapped
-        secret = custody.remembered.get(place)
-        if secret is None:
-            (secret,) = yield (Ask(lambda: keys.unwrap(encryption.key_id, wrapped, identity)),)
+    place = identity.encode() + encryption.key_id.encode() + wrapped
+    secret = None if custody.local else custody.remembered.get(place)
+    if secret is None:
+        try:
+            secret = yield from _asked(artifact, lambda: keys.unwrap(encryption.key_id, wrapped, identity))
+        except (IntegrityError, KeyUnavailable) as error:
+            kind = IntegrityError if isinstance(error, IntegrityError) else KeyUnavailable
+            message = f"version {record.version} of {artifact.label!r}: {error}"
+            raise kind(message, artifact=artifact.label, key_id=encryption.key_id) from error
+        check_unwrapped(secret, keys)
+        if not custody.local:
             custody.remembered.put(place, secret)
-        return DataKey(secret)
-    except (IntegrityError, KeyUnavailable) as error:
-        message = f"version {record.version} of {artifact.label!r}: {error}"
-        raise type(error)(message, artifact=artifact.label, key_id=encryption.key_id) from error
-
-
-def codec_of(artifact: ArtifactId, record: Blob) -> Steps[Codec]:
-    """How the payload of *record*, which was authenticated before, is stored."""
-    key = (yield from data_key(artifact, record)) if record.encryption else None
-    return artifact.custody.codec(artifact, record, key)
+    return DataKey(secret)

@@ -21,9 +21,9 @@ from artifactfs.codecs.plain import Plain
 from artifactfs.errors import BackendUnavailable, IntegrityError, KeyUnavailable, UnsupportedFormat, VersionNotFound
 from artifactfs.layout import ArtifactId
 from artifactfs.protocol.env import CLAIM_TTL
-from artifactfs.protocol.listing import look
+from artifactfs.protocol.listing import View, look, look_all
 from artifactfs.protocol.ops import Get, Now, Op, StatOf, Steps
-from artifactfs.protocol.read import Found, confirm, newest
+from artifactfs.protocol.read import Found, confirm
 from artifactfs.protocol.sealing import authenticated
 from artifactfs.records import (
     FENCE_SIZE,
@@ -115,26 +115,23 @@ def verify(artifact: ArtifactId, number: int) -> Steps[Verified]:
 
 
 def newest_number(artifact: ArtifactId) -> Steps[int | None]:
-    """The number of the newest version, damaged or not; of the newest record where no payload is there; None without any."""
-    try:
-        found, view = yield from newest(artifact)
-    except UnsupportedFormat:
-        return (yield from _newest_of_any_format(artifact))
-    if found is not None:
-        return found.number
-    return view.top if view.records else None
-
-
-def _newest_of_any_format(artifact: ArtifactId) -> Steps[int | None]:
-    view = yield from look(artifact)
-    for number in sorted(view.payloads, reverse=True):
-        try:
-            seen = yield from confirm(artifact, number, view.payloads[number])
-        except UnsupportedFormat:
-            return number
-        if isinstance(seen, Found):
-            return number
-    return None
+    """The number of the newest version, also of one that a read would refuse; of the newest record where no payload is
+    there; None without any.
+    """
+    top = -1
+    for lister in (look, look_all):
+        view: View = yield from lister(artifact)
+        top = max(top, view.top)
+        for number in sorted(view.payloads, reverse=True):
+            try:
+                seen = yield from confirm(artifact, number, view.payloads[number], strict=True)
+            except (IntegrityError, KeyUnavailable, UnsupportedFormat):
+                return number
+            if isinstance(seen, Found):
+                return number
+        if not view.floor:
+            break
+    return top if top >= 0 else None
 
 
 def _judge(artifact: ArtifactId, number: int, got: Got | None, payload: Stat | None) -> Steps[Verified | None]:
@@ -152,6 +149,7 @@ def _judge(artifact: ArtifactId, number: int, got: Got | None, payload: Stat | N
     key = None
     try:
         record, key = yield from authenticated(artifact, number, got.data)
+        artifact.custody.check_provider(artifact, record)
     except (KeyUnavailable, UnsupportedFormat) as error:
         refusal = error
         try:
