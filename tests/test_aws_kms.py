@@ -21,6 +21,8 @@ from typing import Any
 
 import pytest
 
+from artifactfs import ArtifactStore
+from artifactfs.backends import memory
 from artifactfs.errors import (
     AccessDenied,
     ArtifactError,
@@ -55,8 +57,8 @@ class Kms:
         client.meta.events.register("before-call.kms", lambda model, **_: self.calls.append(model.name))
         return client
 
-    def provider(self, **arguments: Any) -> AwsKms:
-        return AwsKms(self.client(), **arguments)
+    def provider(self, *ids: str, **arguments: Any) -> AwsKms:
+        return AwsKms(*ids, client=self.client(), **arguments)
 
     def key(self) -> str:
         made: str = _client(self.url).create_key()["KeyMetadata"]["KeyId"]
@@ -111,8 +113,8 @@ class TestAwsKms(ProviderTests):
     """On moto: ministack opens by any key, and does not notice every change."""
 
     @pytest.fixture
-    def provider(self, server: Kms) -> AwsKms:
-        return server.provider()
+    def provider(self, server: Kms, key_id: str, another_key_id: str) -> AwsKms:
+        return server.provider(key_id, another_key_id)
 
     @pytest.fixture
     def key_id(self, server: Kms) -> str:
@@ -128,20 +130,21 @@ class TestAwsKms(ProviderTests):
 
 @ON_EACH
 def test_a_thousand_wraps_ask_kms_once_and_so_do_a_thousand_unwraps_elsewhere(server: Kms) -> None:
-    key_id, provider = server.key(), server.provider()
+    key_id = server.key()
+    provider = server.provider(key_id)
     whose = [WHOSE._replace(write_id=str(number)) for number in range(1000)]
     wrapped = [provider.wrap(key_id, DATA_KEY, one) for one in whose]
     assert server.calls == ["GenerateDataKey"]
     assert all(provider.unwrap(key_id, text, one) == DATA_KEY for text, one in zip(wrapped, whose, strict=True))
     assert server.calls == ["GenerateDataKey"]
-    elsewhere = server.provider()
+    elsewhere = server.provider(key_id)
     assert all(elsewhere.unwrap(key_id, text, one) == DATA_KEY for text, one in zip(wrapped, whose, strict=True))
     assert server.calls == ["GenerateDataKey", "Decrypt"]
 
 
 def test_an_intermediate_key_is_used_for_so_many_seconds(server: Kms) -> None:
     key_id, clock = server.key(), Clock()
-    provider = server.provider(seconds=60, clock=clock)
+    provider = server.provider(key_id, seconds=60, clock=clock)
     first = provider.wrap(key_id, DATA_KEY, WHOSE)
     clock.now = 59.9
     provider.wrap(key_id, DATA_KEY, WHOSE)
@@ -154,7 +157,8 @@ def test_an_intermediate_key_is_used_for_so_many_seconds(server: Kms) -> None:
 
 
 def test_an_intermediate_key_is_used_so_many_times(server: Kms) -> None:
-    key_id, provider = server.key(), server.provider()
+    key_id = server.key()
+    provider = server.provider(key_id)
     for _ in range(MOST_USES):
         provider.wrap(key_id, DATA_KEY, WHOSE)
     assert server.calls == ["GenerateDataKey"]
@@ -163,15 +167,16 @@ def test_an_intermediate_key_is_used_so_many_times(server: Kms) -> None:
 
 
 def test_each_key_has_an_intermediate_key_of_its_own(server: Kms) -> None:
-    provider = server.provider()
     keys = [server.key() for _ in range(3)]
+    provider = server.provider(*keys)
     blobs = {provider.wrap(key_id, DATA_KEY, WHOSE)[: -12 - 48] for key_id in keys for _ in range(10)}
     assert len(blobs) == 3 and server.calls == ["GenerateDataKey"] * 3
 
 
 @ON_EACH
 def test_threads_that_need_the_same_key_at_once_ask_once(server: Kms) -> None:
-    key_id, provider, meet = server.key(), server.provider(), threading.Barrier(16)
+    key_id, meet = server.key(), threading.Barrier(16)
+    provider = server.provider(key_id)
 
     def at_once(work: Callable[[], bytes]) -> list[bytes]:
         def one(_: int) -> bytes:
@@ -183,7 +188,7 @@ def test_threads_that_need_the_same_key_at_once_ask_once(server: Kms) -> None:
 
     wrapped = at_once(lambda: provider.wrap(key_id, DATA_KEY, WHOSE))
     assert len(set(wrapped)) == 16 and server.calls == ["GenerateDataKey"]
-    elsewhere = server.provider()
+    elsewhere = server.provider(key_id)
     assert set(at_once(lambda: elsewhere.unwrap(key_id, wrapped[0], WHOSE))) == {DATA_KEY}
     assert server.calls == ["GenerateDataKey", "Decrypt"]
 
@@ -193,7 +198,7 @@ def test_the_stored_form_is_kms_ciphertext_in_its_context_then_a_locally_wrapped
     from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
 
     key_id = server.key()
-    wrapped = server.provider().wrap(key_id, DATA_KEY, WHOSE)
+    wrapped = server.provider(key_id).wrap(key_id, DATA_KEY, WHOSE)
     size = int.from_bytes(wrapped[:2], "big")
     assert len(wrapped) == 2 + size + 12 + 48 <= MAX_WRAPPED
     blob, nonce, rest = wrapped[2 : 2 + size], wrapped[2 + size : 14 + size], wrapped[14 + size :]
@@ -209,13 +214,79 @@ def test_a_key_may_be_named_by_arn_or_alias_and_an_alias_that_moved_opens_nothin
     alias = f"alias/{server.name}-{first}"
     admin.create_alias(AliasName=alias, TargetKeyId=first)
     arn = admin.describe_key(KeyId=first)["KeyMetadata"]["Arn"]
-    wrapped = {named: server.provider().wrap(named, DATA_KEY, WHOSE) for named in (arn, alias)}
+    wrapped = {named: server.provider(named).wrap(named, DATA_KEY, WHOSE) for named in (arn, alias)}
     for named, text in wrapped.items():
-        assert server.provider().unwrap(named, text, WHOSE) == DATA_KEY
+        assert server.provider(named).unwrap(named, text, WHOSE) == DATA_KEY
     admin.update_alias(AliasName=alias, TargetKeyId=second)
     with pytest.raises((KeyUnavailable, IntegrityError)):
-        server.provider().unwrap(alias, wrapped[alias], WHOSE)
-    assert server.provider().unwrap(first, wrapped[alias], WHOSE) == DATA_KEY
+        server.provider(alias).unwrap(alias, wrapped[alias], WHOSE)
+    assert server.provider(first).unwrap(first, wrapped[alias], WHOSE) == DATA_KEY
+
+
+# --- keys that are not named ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("checked", [True, False], ids=["checked", "control"])
+def test_a_forged_record_that_names_another_key_of_kms_is_not_believed_and_kms_never_hears_of_it(
+    server: Kms, checked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The forger can write to the store, and has a key that the reader's credentials may decrypt by as well."""
+    monkeypatch.setattr(memory, "_roots", {})
+    key_id, forgers = server.key(), server.key()
+    reader = ArtifactStore("memory://forged", keys=server.provider(key_id)).scope("shop", "alice", "s1")
+    reader.save("report.txt", b"mine")
+    forger = ArtifactStore("memory://forged", keys=server.provider(key_id, forgers), active_key_id=forgers)
+    forger.scope("shop", "alice", "s1").save("report.txt", b"forged")
+    server.calls.clear()
+    if not checked:
+        monkeypatch.setattr(AwsKms, "_check", lambda *_: None)
+        assert bytes(reader.load("report.txt").data) == b"forged" and server.calls == ["Decrypt"]
+        return
+    with pytest.raises(
+        KeyUnavailable, match=f"'{forgers}' is not named here .there are '{key_id}'.*give its id"
+    ) as refused:
+        reader.load("report.txt")
+    assert refused.value.key_id == forgers
+    assert bytes(reader.load("report.txt", 0).data) == b"mine"
+    assert server.calls == []
+
+
+@pytest.mark.parametrize("another", ["alias/b", "alias/a ", "ALIAS/A", "alias", "", "arn:aws:kms:us-east-1:0:alias/a"])
+def test_neither_wrap_nor_unwrap_asks_for_a_key_that_is_spelled_otherwise(scripted: Scripted, another: str) -> None:
+    scripted.answer = lambda _: _made()
+    wrapped = scripted.provider().wrap("alias/a", DATA_KEY, WHOSE)
+    scripted.asked.clear()
+    provider = scripted.provider()
+    uses: list[Callable[[], bytes]] = [
+        lambda: provider.wrap(another, DATA_KEY, WHOSE),
+        lambda: provider.unwrap(another, wrapped, WHOSE),
+        lambda: provider.unwrap(another, b"of no form", WHOSE),
+    ]
+    for use in uses:
+        with pytest.raises(KeyUnavailable, match=r"is not named here \(there are 'alias/a'\)") as refused:
+            use()
+        assert refused.value.key_id == another
+    assert scripted.asked == []
+
+
+def test_a_store_takes_a_single_key_as_active_and_no_key_that_is_not_named(
+    scripted: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "_roots", {})
+    scripted.answer = lambda _: _made()
+    store = ArtifactStore("memory://single", keys=scripted.provider())  # no active_key_id
+    store.scope("shop", "alice", "s1").save("report.txt", b"mine")
+    assert scripted.asked == ["GenerateDataKey"]
+    two = AwsKms("alias/b", "alias/a", "alias/b", region_name=REGION)
+    assert two.ids == ("alias/b", "alias/a")
+    for active, told in (
+        (None, "which of the keys alias/b, alias/a is active is not said"),
+        ("alias/c", "active_key_id is 'alias/c', and the keys are alias/b, alias/a"),
+    ):
+        with pytest.raises(InvalidConfig, match=told):
+            ArtifactStore("memory://single", keys=two, active_key_id=active)
+    with pytest.raises(KeyUnavailable, match="no key 'alias/b' is configured here"):
+        store.rotate(to="alias/b")
 
 
 # --- keys that cannot be used -----------------------------------------------------------------------------------------
@@ -237,7 +308,7 @@ def test_a_key_that_was_ended_in_kms_is_unavailable_once_nothing_is_remembered(
     server: Kms, end: Callable[[Any, str], None], told: str
 ) -> None:
     key_id, another, clock = server.key(), server.key(), Clock()
-    provider = server.provider(seconds=60, clock=clock)
+    provider = server.provider(key_id, another, seconds=60, clock=clock)
     lost, kept = (provider.wrap(used, DATA_KEY, WHOSE) for used in (key_id, another))
     end(_client(server.url), key_id)
     assert provider.unwrap(key_id, lost, WHOSE) == DATA_KEY
@@ -250,10 +321,10 @@ def test_a_key_that_was_ended_in_kms_is_unavailable_once_nothing_is_remembered(
 
 
 @ON_EACH
-@pytest.mark.parametrize("unknown", ["v1", "alias/none", "", "11111111-2222-3333-4444-555555555555"])
+@pytest.mark.parametrize("unknown", ["v1", "alias/none", "11111111-2222-3333-4444-555555555555"])
 def test_nothing_is_wrapped_by_a_key_that_kms_does_not_know(server: Kms, unknown: str) -> None:
     with pytest.raises(KeyUnavailable, match=repr(unknown)) as refused:
-        server.provider().wrap(unknown, DATA_KEY, WHOSE)
+        server.provider(unknown).wrap(unknown, DATA_KEY, WHOSE)
     assert refused.value.key_id == unknown
 
 
@@ -269,7 +340,7 @@ class Scripted:
         self.answer: Callable[[str], tuple[int, dict[str, Any]]] = lambda _: (200, {})
 
     def provider(self, **arguments: Any) -> AwsKms:
-        return AwsKms(_client(self.url), **arguments)
+        return AwsKms("alias/a", client=_client(self.url), **arguments)
 
 
 @contextmanager
@@ -415,7 +486,7 @@ def test_an_interrupted_request_leaves_nothing_waiting(scripted: Scripted) -> No
         raise KeyboardInterrupt
 
     client = _client(scripted.url)
-    provider = AwsKms(client)
+    provider = AwsKms("alias/a", client=client)
     scripted.answer = lambda _: _made()
     client.meta.events.register("after-call.kms", interrupt)
     with pytest.raises(KeyboardInterrupt):
@@ -431,7 +502,7 @@ def test_a_server_that_is_not_there_or_hangs_up_is_unavailable(scripted: Scripte
     for url, cause in ((f"http://127.0.0.1:{free_port()}", "EndpointConnectionError"), (scripted.url, "Closed")):
         scripted.answer = hang_up
         with pytest.raises(BackendUnavailable, match=f"does not answer .*{cause}"):
-            AwsKms(_client(url)).wrap("alias/a", DATA_KEY, WHOSE)
+            AwsKms("alias/a", client=_client(url)).wrap("alias/a", DATA_KEY, WHOSE)
 
 
 # --- settings ---------------------------------------------------------------------------------------------------------
@@ -439,14 +510,15 @@ def test_a_server_that_is_not_there_or_hangs_up_is_unavailable(scripted: Scripte
 
 def test_missing_credentials_are_an_error_that_says_so(scripted: Scripted) -> None:
     with pytest.raises(AccessDenied, match="no credentials were found: set AWS_ACCESS_KEY_ID"):
-        AwsKms(region_name=REGION, endpoint_url=scripted.url).wrap("alias/a", DATA_KEY, WHOSE)
+        AwsKms("alias/a", region_name=REGION, endpoint_url=scripted.url).wrap("alias/a", DATA_KEY, WHOSE)
     assert scripted.asked == []
 
 
 def test_a_client_is_made_of_the_environment(server: Kms, credentials: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
     monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", server.url)
-    key_id, provider = server.key(), AwsKms()
+    key_id = server.key()
+    provider = AwsKms(key_id)
     assert provider.unwrap(key_id, provider.wrap(key_id, DATA_KEY, WHOSE), WHOSE) == DATA_KEY
 
 
@@ -465,13 +537,27 @@ def test_a_client_is_made_of_the_environment(server: Kms, credentials: None, mon
 )
 def test_settings_that_cannot_be_used_are_refused(arguments: dict[str, Any], told: str) -> None:
     with pytest.raises(InvalidConfig, match=told):
-        AwsKms(**arguments)
+        AwsKms("alias/a", **arguments)
+
+
+@pytest.mark.parametrize(
+    ("ids", "told"),
+    [
+        ((), 'no key of AWS KMS is named: give the ids of those to use, such as "alias/artifacts"'),
+        (("alias/a", ""), "id 2 is empty"),
+        ((["alias/a"],), "id 1 is a list: the id of a key is text"),
+        ((object(),), "a client is given as client="),
+    ],
+)
+def test_it_needs_the_ids_of_keys(ids: tuple[Any, ...], told: str) -> None:
+    with pytest.raises(InvalidConfig, match=told):
+        AwsKms(*ids, region_name=REGION)
 
 
 def test_without_boto3_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "boto3.session", None)
     with pytest.raises(InvalidConfig, match=r'pip install "artifactfs\[kms\]"'):
-        AwsKms(region_name=REGION)
+        AwsKms("alias/a", region_name=REGION)
 
 
 # --- what is not shown ------------------------------------------------------------------------------------------------
@@ -479,16 +565,18 @@ def test_without_boto3_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) 
 
 def test_it_is_pickled_by_its_settings_alone(server: Kms, credentials: None) -> None:
     key_id = server.key()
-    provider = AwsKms(region_name=REGION, endpoint_url=server.url, seconds=60)
+    provider = AwsKms(key_id, "alias/a", region_name=REGION, endpoint_url=server.url, seconds=60)
     wrapped = provider.wrap(key_id, DATA_KEY, WHOSE)
     pickled = pickle.dumps(provider)
-    assert key_id.encode() not in pickled and SECRET.encode() not in pickled and wrapped[2:60] not in pickled
-    assert pickle.loads(pickled).unwrap(key_id, wrapped, WHOSE) == DATA_KEY
+    assert SECRET.encode() not in pickled and wrapped[2:60] not in pickled
+    copy = pickle.loads(pickled)
+    assert copy.ids == provider.ids == (key_id, "alias/a")
+    assert copy.unwrap(key_id, wrapped, WHOSE) == DATA_KEY
 
 
 def test_with_a_client_it_is_not_pickled(server: Kms) -> None:
     with pytest.raises(TypeError, match="make it with region_name= instead"):
-        pickle.dumps(server.provider())
+        pickle.dumps(server.provider("alias/a"))
 
 
 @pytest.mark.parametrize("filtered", [True, False], ids=["filtered", "control"])
@@ -543,7 +631,8 @@ def held(_):
 with _scripted() as kms:
     kms.answer = held
     given = sys.argv[1] == "given"
-    provider = AwsKms(_client(kms.url)) if given else AwsKms(region_name=REGION, endpoint_url=kms.url)
+    settings = {"client": _client(kms.url)} if given else {"region_name": REGION, "endpoint_url": kms.url}
+    provider = AwsKms("alias/a", **settings)
     thread = threading.Thread(target=provider.wrap, args=("alias/a", b"k" * 32, whose))
     thread.start()
     arrived.wait(60)  # the thread waits for its answer

@@ -27,7 +27,7 @@ from artifactfs.errors import (
     InvalidConfig,
     KeyUnavailable,
 )
-from artifactfs.keys.base import KEY_BYTES, MAX_WRAPPED, Identity
+from artifactfs.keys.base import KEY_BYTES, MAX_WRAPPED, Identity, told_id
 from artifactfs.keys.keyring import WRAPPED_BYTES, aead, unwrap_by, wrap_by
 from artifactfs.keys.remembered import Remembered
 
@@ -54,16 +54,19 @@ T = TypeVar("T")
 
 
 class AwsKms:
-    """Wraps data keys by a key in AWS KMS, which never leaves it.
+    """Wraps data keys by keys in AWS KMS, which never leave it, and by no others than those that are named here.
 
-    A key's id is what KMS calls it: a key id, an ARN or an alias. An alias that is pointed at another key opens nothing
-    that was wrapped before. KMS is asked for an intermediate key at most once in *seconds* for each key id and 10,000
-    saves, and once in *seconds* for each intermediate key that is read by; so a key that is disabled or destroyed in KMS
-    still wraps and unwraps for so long in a process that used it just before.
+    Otherwise whoever can write records could name a key of their own in them, and be believed wherever these credentials
+    may use it. An alias that is pointed at another key opens nothing that was wrapped before.
+
+    KMS is asked for an intermediate key at most once in *seconds* for each key id and 10,000 saves, and once in *seconds*
+    for each intermediate key that is read by; so a key that is disabled or destroyed in KMS still wraps and unwraps for
+    so long in a process that used it just before.
 
     It may be used from any thread and after a fork. It can be pickled where it was made without *client*.
 
     Args:
+        ids: the keys, spelled as records spell them: each a key id, an ARN or an alias.
         client: boto3's client of KMS; without one, boto3 makes it of what its environment says, and of what follows.
         region_name: the AWS region.
         endpoint_url: another server than AWS's.
@@ -71,22 +74,29 @@ class AwsKms:
         clock: what tells seconds.
 
     Raises:
-        InvalidConfig: boto3 is not installed, no region is known, or another argument cannot be used.
+        InvalidConfig: no key is named, boto3 is not installed, no region is known, or another argument cannot be used.
     """
 
     def __init__(
         self,
+        *ids: str,
         client: Any = None,
-        *,
         region_name: str | None = None,
         endpoint_url: str | None = None,
         seconds: float = 300,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        if not ids:
+            raise InvalidConfig('no key of AWS KMS is named: give the ids of those to use, such as "alias/artifacts"')
+        for place, key_id in enumerate(ids, 1):
+            if not isinstance(key_id, str) or not key_id:
+                what = "empty" if key_id == "" else f"a {type(key_id).__name__}"
+                raise InvalidConfig(f"id {place} is {what}: the id of a key is text; a client is given as client=")
         if not 0 < seconds <= LONGEST:
             raise InvalidConfig(f"seconds={seconds!r}: it has to be above 0, and at most {LONGEST:.0f}")
         if client is not None and (region_name is not None or endpoint_url is not None):
             raise InvalidConfig("give a client, or region_name= and endpoint_url= to make one of, not both")
+        self._ids = tuple(dict.fromkeys(ids))
         self._given = client
         self._region_name = region_name
         self._endpoint_url = endpoint_url
@@ -94,15 +104,22 @@ class AwsKms:
         self._clock = clock
         self._held = self._begin(client if client is not None else self._new_client())
 
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The ids of the keys that may wrap and unwrap, in the order in which they were given."""
+        return self._ids
+
     def wrap(self, key_id: str, data_key: bytes, identity: Identity) -> bytes:
         """*data_key* (32 bytes), wrapped for that *identity* alone: at most 288 bytes, some 246 with AWS.
 
         Raises:
-            KeyUnavailable: KMS knows no such key, it is disabled or being destroyed, or these credentials may not use it.
+            KeyUnavailable: the key is not named here, and KMS was not asked; or KMS knows no such key, it is disabled or
+                being destroyed, or these credentials may not use it.
             BackendUnavailable: KMS does not answer, or asks for fewer requests.
             AccessDenied: there are no credentials, or KMS does not accept them.
             BackendError: KMS refused for another reason.
         """
+        self._check(key_id)
         here = self._here()
         found = here.take(key_id)
         if found is None:
@@ -117,6 +134,7 @@ class AwsKms:
             IntegrityError: *wrapped* was altered, or is of another identity.
             BackendUnavailable, AccessDenied, BackendError: as `wrap`.
         """
+        self._check(key_id)
         start = LENGTH_BYTES + int.from_bytes(wrapped[:LENGTH_BYTES], "big")
         blob, rest = wrapped[LENGTH_BYTES:start], wrapped[start:]
         if not 0 < len(blob) <= MAX_BLOB or len(rest) != WRAPPED_BYTES:
@@ -130,6 +148,15 @@ class AwsKms:
         if data_key is None:
             raise IntegrityError(f"a wrapped key does not open: {_ALTERED.format(key_id)}")
         return data_key
+
+    def _check(self, key_id: str) -> None:
+        """Refuse a key that is not named here. It stands in a record that nothing has authenticated yet."""
+        if key_id not in self._ids:
+            raise KeyUnavailable(
+                f"the key {told_id(key_id)} is not named here (there are {', '.join(map(told_id, self._ids))}), so AWS KMS "
+                "is not asked: if it is yours, give its id to AwsKms too, spelled like that; if not, the record was altered",
+                key_id=key_id,
+            )
 
     def _generate(self, here: _Here, key_id: str) -> _Intermediate:
         answer = _ask(
@@ -196,7 +223,7 @@ class AwsKms:
         if self._given is not None:
             raise TypeError("an AwsKms with a client of yours is not pickled: make it with region_name= instead")
         settings = {"region_name": self._region_name, "endpoint_url": self._endpoint_url}
-        return partial(AwsKms, **settings, seconds=self._seconds, clock=self._clock), ()
+        return partial(AwsKms, *self._ids, **settings, seconds=self._seconds, clock=self._clock), ()
 
 
 # --- what one process holds -------------------------------------------------------------------------------------------
