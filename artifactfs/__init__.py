@@ -13,7 +13,7 @@ import importlib
 _HOME = {
     "Abilities": "backends.base",
     "AccessDenied": "errors",
-    "Artifact": "operations",
+    "Artifact": "operations.reading",
     "ArtifactError": "errors",
     "ArtifactNotFound": "errors",
     "ArtifactReader": "files",

@@ -25,7 +25,7 @@ from artifactfs.files import ArtifactWriter as ArtifactWriter
 from artifactfs.following import Follow as Follow
 from artifactfs.keys.base import Identity as Identity
 from artifactfs.keys.base import KeyProvider as KeyProvider
-from artifactfs.operations import Artifact as Artifact
+from artifactfs.operations.reading import Artifact as Artifact
 from artifactfs.protocol.rotate import Rotated as Rotated
 from artifactfs.protocol.verify import Verified as Verified
 from artifactfs.records import Blob as Blob

@@ -16,7 +16,11 @@ from artifactfs.errors import PointerNotManaged
 from artifactfs.following import Follow, fetch
 from artifactfs.keys.base import Identity, KeyProvider
 from artifactfs.layout import ScopeId
-from artifactfs.operations import Artifact, Core, Mode, ScopeOperations, StoreOperations, Version
+from artifactfs.opening import open_core
+from artifactfs.operations.core import Core, Mode
+from artifactfs.operations.reading import Artifact, Reading, Version
+from artifactfs.operations.scope import ScopeOperations
+from artifactfs.operations.store import StoreOperations
 from artifactfs.pointers import SCHEMES
 from artifactfs.protocol.expect import Expected
 from artifactfs.protocol.ops import Lazy, Steps
@@ -27,7 +31,7 @@ from artifactfs.store import (
     Older,
     about,
     following,
-    open_core,
+    older_stores,
     reader_of,
     reopen,
     rescope,
@@ -39,7 +43,7 @@ from artifactfs.waiting import in_thread
 P = ParamSpec("P")
 T = TypeVar("T")
 Item = TypeVar("Item")
-Ops = TypeVar("Ops", StoreOperations, ScopeOperations)
+Ops = TypeVar("Ops", StoreOperations, ScopeOperations, Reading)
 File = TypeVar("File", bound="AsyncArtifactReader | AsyncArtifactWriter")
 
 
@@ -113,10 +117,10 @@ class AsyncArtifactStore:
             "mode": mode,
             "pointer_schemes": pointer_schemes,
             "provider": provider,
-            "read_through": read_through,
         }
-        core, travels = open_core(url, **settings, options=options)
-        self._adopt(core, {**settings, **travels})
+        older = older_stores(read_through)
+        core, travels = open_core(url, **settings, older=[store._core for store in older], options=options)
+        self._adopt(core, {**settings, **travels, "read_through": older})
 
     def _adopt(self, core: Core, settings: dict[str, Any]) -> None:
         self._core, self._made_of = core, (core.where, settings)

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import inspect
 import os
-import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import wraps
 from typing import Any, Concatenate, Literal, ParamSpec, TypeAlias, TypeVar, overload
 
-from artifactfs.backends import open_backend
 from artifactfs.backends.base import Backend
-from artifactfs.backends.read_through import ReadThrough
 from artifactfs.content import Fetched
-from artifactfs.custody import Custody
 from artifactfs.drivers import call, iterate, run
 from artifactfs.errors import ArtifactError, BackendUnavailable, InvalidConfig, InvalidRef, PointerNotManaged
 from artifactfs.files import ArtifactReader, ArtifactWriter
 from artifactfs.following import Follow, fetch
-from artifactfs.keys import settings as key_settings
 from artifactfs.keys.base import Identity, KeyProvider
 from artifactfs.layout import ArtifactId, ScopeId
-from artifactfs.operations import Artifact, Core, Mode, ScopeOperations, StoreOperations, Version
-from artifactfs.pointers import SCHEMES, check_schemes
+from artifactfs.opening import open_core
+from artifactfs.operations.core import Core, Mode
+from artifactfs.operations.reading import Artifact, Reading, Version
+from artifactfs.operations.scope import ScopeOperations
+from artifactfs.operations.store import StoreOperations
+from artifactfs.pointers import SCHEMES
 from artifactfs.protocol.expect import Expected
 from artifactfs.protocol.ops import Lazy, Steps
 from artifactfs.records import Blob
@@ -35,7 +34,7 @@ Older: TypeAlias = "str | os.PathLike[str] | Mapping[str, Any] | ArtifactStore"
 P = ParamSpec("P")
 T = TypeVar("T")
 Item = TypeVar("Item")
-Ops = TypeVar("Ops", StoreOperations, ScopeOperations)
+Ops = TypeVar("Ops", StoreOperations, ScopeOperations, Reading)
 
 
 def blocking(method: Callable[Concatenate[Ops, P], Steps[T]]) -> Callable[Concatenate[Any, P], T]:
@@ -86,97 +85,6 @@ class telling:
         if isinstance(error, ArtifactError):
             error.store = error.store or self.core.backend.url
             error.artifact = error.artifact or self.about
-
-
-def open_core(
-    url: str | os.PathLike[str] | None,
-    *,
-    read_only: bool,
-    max_bytes: int | None,
-    single_writer: bool,
-    durability: Literal["fsync", "none"],
-    tries: int,
-    deadline: float,
-    keys: object,
-    active_key_id: object,
-    accept_plain: bool,
-    scope_secret: object,
-    mode: Mode,
-    pointer_schemes: Collection[str],
-    provider: str,
-    read_through: Sequence[Older],
-    options: Mapping[str, Any],
-) -> tuple[Core, dict[str, Any]]:
-    """The store below *url*, or below the variable ``ARTIFACTFS_URL``, with its settings checked.
-
-    And those settings that are others when it is opened once more elsewhere: no key and no secret travels.
-    """
-    where = os.environ.get("ARTIFACTFS_URL") if url is None else os.fspath(url)
-    if not where:
-        raise InvalidConfig("no store is named: give a URL or a path, or set ARTIFACTFS_URL")
-    if not isinstance(where, str):
-        raise InvalidConfig(f"a store's URL or path is text, not {type(where).__name__}")
-    if re.match(r"(s3a?|gs|gcs|r2|memory|file|https?)(:(?!//)|//)", where):
-        raise InvalidConfig(f"{where!r} looks like a URL and is none: write :// behind the scheme, or ./ before a path")
-    if "\0" in where:
-        raise InvalidConfig(f"a store's URL or path holds no NUL: {where!r}")
-    flags = {"read_only": read_only, "single_writer": single_writer, "accept_plain": accept_plain}
-    for setting, value in flags.items():
-        if not isinstance(value, bool):
-            raise InvalidConfig(f"{setting} is True or False, not {value!r}")
-    if not (max_bytes is None or (type(max_bytes) is int and max_bytes >= 0)):
-        raise InvalidConfig(f"max_bytes is a number of bytes, not {max_bytes!r}")
-    if not (type(tries) is int and tries >= 1 and isinstance(deadline, (int, float)) and deadline > 0):
-        raise InvalidConfig(f"tries must be at least 1 and deadline above 0 seconds, not {tries!r} and {deadline!r}")
-    if mode not in ("managed", "pointer_only"):
-        raise InvalidConfig(f"mode is 'managed' or 'pointer_only', not {mode!r}")
-    if not isinstance(provider, str) or len(provider) > 100 or not (provider.isprintable() and provider.isascii()):
-        raise InvalidConfig(f"provider is at most 100 characters of printable ASCII, not {provider!r:.120}")
-    schemes = check_schemes(pointer_schemes)
-    keeper = key_settings.provider_of(keys)
-    secret = key_settings.scope_secret(scope_secret)
-    active = key_settings.active_id(active_key_id, keeper)
-    if accept_plain and keeper is None:
-        raise InvalidConfig(
-            "accept_plain=True is for a store with keys, and no keys are given: give keys=, or leave it out"
-        )
-    if "://" not in where:
-        where = os.path.abspath(os.path.expanduser(where))  # the same store from wherever it is unpickled
-    backend = open_backend(
-        where,
-        options,
-        single_writer=single_writer,
-        read_only=read_only,
-        durability=durability,
-        tries=tries,
-        deadline=deadline,
-    )
-    older = older_stores(read_through)
-    known = {store._core.custody.provider for store in older} - {""}
-    custody = Custody(keeper, active, accept_plain=accept_plain, secret=secret, provider=provider, known=known)
-    if older:
-        for store in older:
-            custody.check_older(store._core.custody, store.url)
-        backend = ReadThrough(backend, [store.backend for store in older])
-    core = Core(
-        backend,
-        where,
-        read_only=read_only,
-        single_writer=single_writer,
-        max_bytes=max_bytes,
-        custody=custody,
-        mode=mode,
-        schemes=schemes,
-    )
-    travels = {
-        "keys": key_settings.travelling(keys, keeper),
-        "active_key_id": active or None,
-        "scope_secret": key_settings.FROM_ENVIRONMENT if secret else key_settings.NOTHING,
-        "pointer_schemes": schemes,
-        "read_through": older,
-        **options,
-    }
-    return core, travels
 
 
 def older_stores(read_through: Sequence[Older]) -> list[ArtifactStore]:
@@ -285,10 +193,11 @@ class ArtifactStore:
             "mode": mode,
             "pointer_schemes": pointer_schemes,
             "provider": provider,
-            "read_through": read_through,
         }
-        self._core, travels = open_core(url, **settings, options=options)
-        self._made_of = (self._core.where, {**settings, **travels})
+        older = older_stores(read_through)
+        core, travels = open_core(url, **settings, older=[store._core for store in older], options=options)
+        self._core: Core = core
+        self._made_of = (self._core.where, {**settings, **travels, "read_through": older})
         self._ops = StoreOperations(self._core)
 
     @classmethod

@@ -212,7 +212,7 @@ def test_examples_of_docstrings_run(example: doctest.DocTest) -> None:
 def test_the_examples_of_saving_and_loading_are_among_those_that_run() -> None:
     found = {example.name for example in docstrings()}
     assert found >= {"artifactfs.store.ArtifactStore", "artifactfs.store.Scope.save", "artifactfs.store.Scope.open"}
-    assert found >= {f"artifactfs.operations.ScopeOperations.{name}" for name in ("load", "stat", "versions", "names")}
+    assert found >= {f"artifactfs.operations.reading.Reading.{name}" for name in ("load", "stat", "versions", "names")}
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------

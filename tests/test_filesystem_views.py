@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from artifactfs.errors import ImmutableVersion, InvalidRef
 from artifactfs.filesystem import ArtifactFileSystem
-from artifactfs.operations import ScopeOperations
+from artifactfs.operations.scope import ScopeOperations
 from artifactfs.protocol.env import Env
 
 S = "shop/alice/s1"

@@ -35,9 +35,9 @@ from artifactfs import (
     Scope,
     records,
 )
-from artifactfs import operations as operations_module
 from artifactfs.backends.memory import MemoryBackend, MemoryUpload
 from artifactfs.layout import HINT_EVERY
+from artifactfs.operations import core as core_module
 from artifactfs.protocol import ops
 from artifactfs.protocol.env import HINT_TTL, Env
 
@@ -62,7 +62,7 @@ def test_what_is_remembered_ages_by_whichever_clock_shows_more(monkeypatch: pyte
     """A machine that slept wakes with a monotonic clock that stood still."""
     shift = {"wall": 0.0, "monotonic": 0.0}
     clocks = Env(wall=lambda: 1e9 + shift["wall"], monotonic=lambda: 5.0 + shift["monotonic"])
-    monkeypatch.setattr(operations_module, "CLOCKS", clocks)
+    monkeypatch.setattr(core_module, "CLOCKS", clocks)
     scope = fresh("slept")
     artifact = scope.id.artifact("x")
     scope.save("x", b"0")
@@ -86,7 +86,7 @@ def test_a_save_that_slept_for_a_day_before_it_claimed_is_given_up(monkeypatch: 
 
     clocks = {"ahead": 0.0}
     moved = Env(wall=lambda: 1e9 + clocks["ahead"], monotonic=lambda: 0.0)
-    monkeypatch.setattr(operations_module, "Env", lambda **settings: moved)
+    monkeypatch.setattr(core_module, "Env", lambda **settings: moved)
     monkeypatch.setattr(MemoryBackend, "create", create)
     with pytest.raises(BackendUnavailable, match="48 hours between claim and publication"):
         other.save("x", b"1")

@@ -22,7 +22,7 @@ from artifactfs.errors import ImmutableVersion, InvalidConfig, InvalidName, Inva
 from artifactfs.filesystem.recent import Recent
 from artifactfs.filesystem.tree import is_a_folder, resolve
 from artifactfs.keys.settings import told_by_environment, without_secrets
-from artifactfs.operations import Core
+from artifactfs.operations.core import Core
 from artifactfs.protocol.ops import Steps
 from artifactfs.refs import SCHEME, Ref
 from artifactfs.store import ArtifactStore, Scope, telling

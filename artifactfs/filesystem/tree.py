@@ -18,7 +18,10 @@ from artifactfs.content import Content
 from artifactfs.errors import ArtifactNotFound, InvalidRef
 from artifactfs.filesystem.recent import Recent
 from artifactfs.layout import ScopeId
-from artifactfs.operations import Core, ScopeOperations, StoreOperations, blob
+from artifactfs.operations.core import Core
+from artifactfs.operations.reading import blob
+from artifactfs.operations.scope import ScopeOperations
+from artifactfs.operations.store import StoreOperations
 from artifactfs.protocol.ops import Emit, Lazy, Op, Steps, together
 from artifactfs.records import Blob, Pointer, Record
 from artifactfs.refs import Ref, components, spell

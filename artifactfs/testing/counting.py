@@ -7,7 +7,8 @@ from typing import Any, NamedTuple, TypeVar
 
 from artifactfs.async_store import AsyncArtifactStore
 from artifactfs.backends.base import Backend
-from artifactfs.operations import Core, StoreOperations
+from artifactfs.operations.core import Core
+from artifactfs.operations.store import StoreOperations
 from artifactfs.store import ArtifactStore
 
 Store = TypeVar("Store", ArtifactStore, AsyncArtifactStore)

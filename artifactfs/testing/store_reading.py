@@ -20,7 +20,7 @@ from artifactfs.errors import (
     UnsupportedFormat,
     VersionNotFound,
 )
-from artifactfs.operations import Version
+from artifactfs.operations.reading import Version
 from artifactfs.records import Blob
 from artifactfs.store import ArtifactStore, Scope
 from artifactfs.testing.store_base import LONG, Raw, StoreTests, again, numbers

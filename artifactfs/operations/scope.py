@@ -1,0 +1,198 @@
+"""What can be done in a scope: all that reads (`artifactfs.operations.reading`), saving, and taking away."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from artifactfs.errors import (
+    AccessDenied,
+    InvalidRef,
+)
+from artifactfs.layout import ArtifactId
+from artifactfs.mime import check as check_mime
+from artifactfs.mime import guess
+from artifactfs.operations.core import rotating
+from artifactfs.operations.reading import Reading, number_of
+from artifactfs.pointers import check_digest, check_size, check_uri
+from artifactfs.protocol.delete import delete_all, delete_version
+from artifactfs.protocol.env import Env
+from artifactfs.protocol.expect import Expected
+from artifactfs.protocol.ops import Steps
+from artifactfs.protocol.rotate import Rotated, Tally, rotate
+from artifactfs.protocol.save import point, remove, save
+from artifactfs.protocol.stream import save_stream
+from artifactfs.records import Blob, Pointer, Removed, check_metadata
+
+
+class ScopeOperations(Reading):
+    """What can be done in a session, or in what the sessions of a user share."""
+
+    def save(
+        self,
+        name: str,
+        head: bytes,
+        whole: bool,
+        mime_type: str | None,
+        metadata: Mapping[str, Any] | None,
+        expect: Expected | None,
+    ) -> Steps[Blob]:
+        """Save *head* if that is the *whole*; else what the driver's source brings, which begins like *head*."""
+        artifact, env, plain = yield from self.prepare(name, mime_type, metadata, expect)
+        kind = guess(artifact.name, head) if mime_type is None else check_mime(mime_type)
+        memory = self.core.recall(artifact)
+        try:
+            if whole:
+                record = yield from save(
+                    env, artifact, head, mime_type=kind, metadata=plain, expect=expect, memory=memory
+                )
+            else:
+                record = yield from save_stream(
+                    env, artifact, mime_type=kind, metadata=plain, expect=expect, memory=memory
+                )
+        except BaseException:
+            self.core.forget(artifact)
+            raise
+        self.core.remember(artifact, record)
+        assert isinstance(record, Blob)
+        return record
+
+    def point(
+        self,
+        name: str,
+        uri: str,
+        *,
+        mime_type: str | None = None,
+        size_bytes: int | None = None,
+        expected_sha256: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        expect: Expected | None = None,
+    ) -> Steps[Pointer]:
+        """Store a pointer to *uri* as the next version of *name* and return its record. Nothing is fetched.
+
+        Loading or opening the version raises `PointerNotManaged`, which names the URI, unless ``follow`` says otherwise.
+
+        >>> scope.point("paper.pdf", "https://example.org/paper.pdf").uri
+        'https://example.org/paper.pdf'
+
+        Args:
+            uri: of a scheme that the store's ``pointer_schemes`` name.
+            mime_type: else it is guessed from the name.
+            size_bytes: of what lies there, if it is known; what is fetched must have it.
+            expected_sha256: its SHA-256 in hexadecimal, if it is known; what is fetched must have it.
+            metadata, expect: as for `save`.
+
+        Raises:
+            InvalidRef: the URI is none, or of a scheme that is not allowed.
+            InvalidMetadata: size or digest are none.
+            Conflict: *expect* is not so.
+        """
+        uri = check_uri(uri, self.core.schemes)
+        size, digest = check_size(size_bytes), check_digest(expected_sha256)
+        artifact, env, plain = yield from self.prepare(name, mime_type, metadata, expect, bytes_too=False)
+        kind = guess(artifact.name) if mime_type is None else check_mime(mime_type)
+        memory = self.core.recall(artifact)
+        try:
+            record = yield from point(
+                env,
+                artifact,
+                uri,
+                mime_type=kind,
+                metadata=plain,
+                size=size,
+                sha256=digest,
+                expect=expect,
+                memory=memory,
+            )
+        except BaseException:
+            self.core.forget(artifact)
+            raise
+        self.core.remember(artifact, record)
+        assert isinstance(record, Pointer)
+        return record
+
+    def prepare(
+        self,
+        name: str,
+        mime_type: str | None,
+        metadata: Mapping[str, Any] | None,
+        expect: Expected | None,
+        *,
+        bytes_too: bool = True,
+    ) -> Steps[tuple[ArtifactId, Env, dict[str, Any]]]:
+        """Refuse what could not be saved, before anybody writes anything."""
+        artifact = self.artifact(name)
+        if bytes_too and self.core.mode == "pointer_only":
+            raise AccessDenied(
+                f"the store {self.core.backend.url} holds no bytes, for it was opened with mode='pointer_only'; save where "
+                f"the content of {artifact.label!r} lies with scope.point(name, uri)",
+                artifact=artifact.label,
+            )
+        if mime_type is not None:
+            check_mime(mime_type)
+        plain = check_metadata(metadata)
+        if not (expect is None or expect == "absent" or (type(expect) is int and expect >= 0)):
+            raise InvalidRef(f"expect must be a version number or 'absent', not {expect!r}", artifact=artifact.label)
+        return artifact, (yield from self.core.writing()), plain
+
+    def remove(self, name: str) -> Steps[Removed]:
+        """Take an artifact out of view: it is gone from listings and from reads of the newest; its history stays.
+
+        Older versions can still be loaded by their number; a later save brings the name back.
+
+        Raises:
+            ArtifactNotFound: there is nothing to remove.
+        """
+        artifact = self.artifact(name)
+        env = yield from self.core.writing()
+        record = yield from remove(env, artifact)
+        self.core.remember(artifact, record)
+        assert isinstance(record, Removed)
+        return record
+
+    def delete(self, name: str, version: int | None = None) -> Steps[None]:
+        """Delete one version, or all, for good: the bytes are gone, the numbers are never given again.
+
+        Raises:
+            ArtifactNotFound, VersionNotFound: there is nothing to delete.
+        """
+        artifact = self.artifact(name)
+        env = yield from self.core.writing()
+        if version is None:
+            yield from delete_all(env, artifact)
+            return
+        number = number_of(version, artifact, "delete takes a version number")
+        if number < 0:
+            number = yield from self._from_the_end(artifact, number)
+        yield from delete_version(env, artifact, number)
+
+    def rotate(self, *, to: str, nobody_deletes: bool = False) -> Steps[Rotated]:
+        """Wrap the data keys of all that lies here by the key *to*, and tell what was done. No payload is read or written.
+
+        Safe beside savers and deletes. Where it fails half-way, rotating again goes on. Give *to* to every saver as its
+        active key first; once the result is `complete`, nothing here needs the other keys any more. A session's does
+        not include what its user's sessions share.
+
+        >>> from artifactfs.keys.keyring import new_key
+        >>> sealed = ArtifactStore("memory://rotated", keys=f"{new_key('v1')},{new_key('v2')}", active_key_id="v1")
+        >>> scope = sealed.scope("shop", "alice", "s1")
+        >>> scope.save("notes.txt", b"first").encryption.key_id
+        'v1'
+        >>> rotated = scope.rotate(to="v2")
+        >>> rotated.rewrapped, rotated.complete
+        (1, True)
+
+        Args:
+            nobody_deletes: you vouch that nobody deletes, compacts or rotates here meanwhile: for a store that does not
+                rewrite on a condition.
+
+        Raises:
+            InvalidConfig: the store has no keys.
+            KeyUnavailable: there is no key *to*.
+            UnsafeBackend: the store has no conditional rewrite.
+            AccessDenied: the store was opened with ``read_only=True``.
+        """
+        env = yield from rotating(self.core, to, nobody_deletes)
+        tally = Tally(to)
+        yield from rotate(env, self.scope, tally)
+        return tally.result()

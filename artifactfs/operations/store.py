@@ -1,0 +1,137 @@
+"""What can be done with a whole store."""
+
+from __future__ import annotations
+
+import time
+
+from artifactfs.backends.base import Abilities
+from artifactfs.errors import (
+    AccessDenied,
+)
+from artifactfs.layout import STORE_FOLDER, ArtifactId, ScopeId
+from artifactfs.names import USER_SCOPE, check, decode, encode
+from artifactfs.operations.core import Core, rotating
+from artifactfs.protocol import ability, erase, names
+from artifactfs.protocol.compact import compact
+from artifactfs.protocol.ops import Lazy, List, Steps
+from artifactfs.protocol.rotate import Rotated, Tally, rotate
+
+
+class StoreOperations:
+    """What can be done with a whole store."""
+
+    def __init__(self, core: Core) -> None:
+        self.core = core
+
+    def apps(self) -> Lazy[str]:
+        """The apps that have stored anything, sorted by their encoded form, read lazily."""
+        return names.folders("", "app", STORE_FOLDER.rstrip("/"))
+
+    def users(self, app: str) -> Lazy[str]:
+        """The users of *app*, sorted by their encoded form, read lazily.
+
+        Raises:
+            AccessDenied: the store has a ``scope_secret``, and so knows nobody's name.
+        """
+        if self.core.custody.hides_users:
+            raise AccessDenied(
+                f"the users of {app!r} cannot be listed: with a scope_secret the store holds only digests of them; "
+                "sessions and names of a user that you name can",
+                store=self.core.backend.url,
+            )
+        return names.folders(f"{encode(app, 'app')}/", "user", "")
+
+    def holds(self, app: str) -> Steps[bool]:
+        """Whether *app* has stored anything."""
+        (page,) = yield (List(f"{encode(app, 'app')}/"),)
+        return bool(page.folders)
+
+    def sessions(self, app: str, user: str) -> Lazy[str]:
+        """The sessions of a user, sorted by their encoded form, read lazily; the scope that they share is none."""
+        return names.folders(self._user_folder(app, user), "session", USER_SCOPE)
+
+    def _user_folder(self, app: str, user: str) -> str:
+        return f"{encode(app, 'app')}/{encode(self.core.custody.user(check(app, 'app'), check(user, 'user')), 'user')}/"
+
+    def probe(self) -> Steps[Abilities]:
+        """Find out what the store really guarantees: for a create, for completing an upload, for a conditional rewrite.
+
+        Each is ``atomic``, ``racy``, ``ignored`` or ``refused``, judged by racing two writers. Memory, local disk and
+        AWS and Google by their own endpoints are known. The answer is kept in the store for thirty days where creates
+        are atomic; a save on any other store raises `UnsafeBackend`.
+
+        >>> store.probe().create
+        'atomic'
+
+        Raises:
+            AccessDenied: the store was opened with ``read_only=True``: a probe writes.
+        """
+        if self.core.read_only:
+            raise AccessDenied(
+                f"the store {self.core.backend.url} was opened with read_only=True, and a probe writes",
+                store=self.core.backend.url,
+            )
+        if self.core.backend.abilities is not None:
+            return self.core.backend.abilities
+        self.core.abilities = yield from ability.probe(self.core.backend.identity, time.time())
+        self.core.env = None
+        return self.core.abilities
+
+    def compact(self) -> Steps[int]:
+        """Remove the tombstones and fences of numbers that ended more than seven days ago; how many there were.
+
+        The newest number of each artifact and every hundredth one stay taken. Safe beside running savers.
+        """
+        env = yield from self.core.writing()
+        cleared = 0
+        for scope in (yield from self.scopes()):
+            for name in (yield from _subfolders(scope.folder)):
+                if not name.startswith("@"):
+                    cleared += yield from compact(env, ArtifactId(scope, decode(name)))
+        return cleared
+
+    def rotate(self, *, to: str, nobody_deletes: bool = False) -> Steps[Rotated]:
+        """As `Scope.rotate`, of everything in the store."""
+        env = yield from rotating(self.core, to, nobody_deletes)
+        tally = Tally(to)
+        for scope in (yield from self.scopes()):
+            yield from rotate(env, scope, tally)
+        return tally.result()
+
+    def scopes(self) -> Steps[list[ScopeId]]:
+        """Every scope that anything lies in; its user is what the store calls them."""
+        found = []
+        for app in (yield from _subfolders("", STORE_FOLDER.rstrip("/"))):
+            for user in (yield from _subfolders(f"{app}/")):
+                for session in (yield from _subfolders(f"{app}/{user}/")):
+                    inner = None if session == USER_SCOPE else decode(session, "session")
+                    place = decode(app, "app"), decode(user, "user"), inner
+                    found.append(ScopeId(*place, self.core.custody, as_stored=True))
+        return found
+
+    def erase(self, app: str, user: str, session: str | None = None, name: str | None = None) -> Steps[int]:
+        """Remove every trace of a user, of one session, or of one artifact; how many objects there were.
+
+        Versions, tombstones and the names in them are gone, and numbers may be given again. To be used when nobody is
+        saving there; not atomic: where it fails, erase again. For an artifact of the user's scope give ``name`` alone.
+        """
+        yield from self.core.writing()
+        self.core.forget_all()
+        if session is None and name is None:
+            return (yield from erase.erase(self._user_folder(app, user)))
+        scope = ScopeId(app, user, session, self.core.custody)
+        if name is None:
+            return (yield from erase.erase(scope.folder))
+        artifact = scope.artifact(name)
+        count = yield from erase.erase(artifact.folder)
+        return count + (yield from erase.erase(artifact.hidden_folder))
+
+
+def _subfolders(folder: str, skip: str = "") -> Steps[list[str]]:
+    found: list[str] = []
+    position: str | None = ""
+    while position is not None:
+        (page,) = yield (List(folder, position),)
+        found += [name for name in page.folders if name != skip]
+        position = page.next
+    return found
