@@ -155,6 +155,7 @@ class AsyncArtifactStore:
     compact = awaited(StoreOperations.compact)
     erase = awaited(StoreOperations.erase)
     rotate = awaited(StoreOperations.rotate)
+    shred = awaited(StoreOperations.shred)
 
     def _about(self, *args: Any, **kwargs: Any) -> None:
         """The store itself: errors name no artifact."""

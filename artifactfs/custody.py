@@ -122,6 +122,11 @@ class Custody:
             self.remembered = Remembered[bytes, bytes](most=1000, seconds=60.0)
 
     @property
+    def active_text(self) -> str | None:
+        """The id of the active key where that is one for all; None where a function tells it."""
+        return None if callable(self._active) else self._active
+
+    @property
     def hides_users(self) -> bool:
         return self._users is not None
 

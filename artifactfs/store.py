@@ -237,6 +237,7 @@ class ArtifactStore:
     compact = blocking(StoreOperations.compact)
     erase = blocking(StoreOperations.erase)
     rotate = blocking(StoreOperations.rotate)
+    shred = blocking(StoreOperations.shred)
 
     def _about(self, *args: Any, **kwargs: Any) -> None:
         """The store itself: errors name no artifact."""

@@ -34,7 +34,7 @@ class UserKeys:
     def unwrap(self, key_id: str, wrapped: bytes, identity: Identity) -> bytes:
         return self._keyring(key_id).unwrap(key_id, wrapped, identity)
 
-    def destroy(self, key_id: str) -> None:
+    def shred(self, key_id: str) -> None:
         """For good. An empty file stays, so that no new key gets the id."""
         self._put(key_id, b"", os.replace)
 
@@ -76,7 +76,7 @@ def main() -> None:
         store = opened()
         for user in ("alice", "bob"):
             store.scope("shop", user, "s1").save("notes.txt", f"what {user} wrote")
-        keys.destroy("user-alice")
+        keys.shred("user-alice")
         # A store that is open remembers keys for a while; any other reads nothing of alice's from now on.
         store = opened()
         print("bob:", store.scope("shop", "bob", "s1").load("notes.txt").data.decode())

@@ -569,7 +569,7 @@ class TestUserKeys(ProviderTests):
         self, provider: Any, key_id: str, another_key_id: str
     ) -> None:
         lost, kept = (provider.wrap(used, DATA_KEY, WHOSE) for used in (key_id, another_key_id))
-        provider.destroy(key_id)
+        provider.shred(key_id)
         for use in (lambda: provider.unwrap(key_id, lost, WHOSE), lambda: provider.wrap(key_id, DATA_KEY, WHOSE)):
             with pytest.raises(KeyUnavailable, match="was destroyed"):
                 use()

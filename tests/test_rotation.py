@@ -34,7 +34,7 @@ from artifactfs.errors import (
     UnsafeBackend,
 )
 from artifactfs.keys.base import Identity
-from artifactfs.keys.keyring import Keyring
+from artifactfs.keys.keyring import Keyring, new_key
 from artifactfs.layout import ScopeId
 from artifactfs.protocol import rotate as rotate_module
 from artifactfs.protocol import sealing as sealing_module
@@ -804,3 +804,60 @@ def test_a_rewritten_claim_is_found_to_hurt_its_saver(simulated_keys: None, monk
     monkeypatch.setattr(rotate_module, "_is_claim", never)
     with pytest.raises(Violation, match="conflict"):
         explore(simulated.starts()["one"], [[simulated.streamer("A", 0)]], 0)
+
+
+# --- a key is shredded ------------------------------------------------------------------------------------------------
+
+
+class Shredder:
+    """A keeper of keys elsewhere, which can destroy them."""
+
+    def __init__(self) -> None:
+        self.ring = Keyring.parse(f"{new_key('v1')},{new_key('v2')}")
+        self.asked = 0
+
+    def wrap(self, key_id: str, data_key: bytes, identity: Identity) -> bytes:
+        return self.ring.wrap(key_id, data_key, identity)
+
+    def unwrap(self, key_id: str, wrapped: bytes, identity: Identity) -> bytes:
+        self.asked += 1
+        return self.ring.unwrap(key_id, wrapped, identity)
+
+    def shred(self, key_id: str) -> None:
+        self.ring.shred(key_id)
+
+
+@pytest.mark.parametrize("keeper", [Shredder, lambda: f"{new_key('v1')},{new_key('v2')}"], ids=["elsewhere", "text"])
+def test_a_shredded_key_takes_what_it_wraps_with_it_at_once_and_nothing_else(keeper: Any) -> None:
+    keys = keeper()
+    turn = iter(["v1", "v2", "v2"])
+    by_turn = ArtifactStore(f"memory://{uuid.uuid4().hex}", keys=keys, active_key_id=lambda identity: next(turn))
+    scope = by_turn.scope("shop", "alice", "s1")
+    scope.save("x", b"by v1")
+    scope.save("x", b"by v2")
+    assert scope.load("x", 0).data == b"by v1"  # and its data key is remembered
+    by_turn.shred("v1")
+    with pytest.raises(KeyUnavailable) as gone:
+        scope.load("x", 0)
+    assert gone.value.key_id == "v1"
+    assert scope.load("x").data == b"by v2" and scope.versions("x") == [0, 1]
+    assert scope.save("x", b"more").version == 2
+    with pytest.raises(KeyUnavailable):
+        by_turn.shred("v1")
+
+
+def test_what_cannot_be_shredded_is_refused() -> None:
+    store = ArtifactStore("memory://shred", keys=f"{new_key('v1')},{new_key('v2')}", active_key_id="v2")
+    with pytest.raises(InvalidConfig, match="'v2' is the active one"):
+        store.shred("v2")
+    with pytest.raises(InvalidConfig, match="this store has no keys"):
+        ArtifactStore("memory://shred").shred("v1")
+    with pytest.raises(InvalidConfig, match="has no method shred: destroy the key where it is kept"):
+        ArtifactStore("memory://shred", keys=Deaf(), active_key_id="v1").shred("v2")
+
+
+class Deaf:
+    def wrap(self, key_id: str, data_key: bytes, identity: Identity) -> bytes:
+        raise NotImplementedError
+
+    unwrap = wrap

@@ -126,6 +126,15 @@ class Keyring:
             )
         return data_key
 
+    def shred(self, key_id: str) -> None:
+        """Forget a key: this process reads nothing more that it wraps. Copies elsewhere are yours to destroy.
+
+        Raises:
+            KeyUnavailable: there is no key of that id here.
+        """
+        self._aead(key_id)
+        del self._aeads[key_id]
+
     def _aead(self, key_id: str) -> AESGCMSIV:
         found = self._aeads.get(key_id)
         if found is None:

@@ -15,6 +15,7 @@ from artifactfs.protocol import ability, erase, names
 from artifactfs.protocol.compact import compact
 from artifactfs.protocol.ops import Lazy, List, Steps
 from artifactfs.protocol.rotate import Rotated, Tally, rotate
+from artifactfs.protocol.sealing import shred
 
 
 class StoreOperations:
@@ -97,6 +98,18 @@ class StoreOperations:
         for scope in (yield from self.scopes()):
             yield from rotate(env, scope, tally)
         return tally.result()
+
+    def shred(self, key_id: str) -> Steps[None]:
+        """Have a key destroyed by whoever keeps it: what it wraps can never be read again, here or in any copy.
+
+        Versions, names and numbers stay; ``delete`` and ``erase`` take them away. A key that was given as text is forgotten
+        by this process: its copies, in the environment or a file, are yours to destroy. Rotate first what is to stay.
+
+        Raises:
+            InvalidConfig: it is the active key, or its keeper has no method ``shred``.
+            KeyUnavailable: there is no such key.
+        """
+        return (yield from shred(self.core.custody, key_id))
 
     def scopes(self) -> Steps[list[ScopeId]]:
         """Every scope that anything lies in; its user is what the store calls them."""

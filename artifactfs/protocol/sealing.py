@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from artifactfs.backends.base import Backend
-from artifactfs.custody import DataKey, Seal, check_unwrapped, check_wrapped, fresh_key, wrapped_of
-from artifactfs.errors import ArtifactError, BackendError, IntegrityError, KeyUnavailable
+from artifactfs.custody import Custody, DataKey, Seal, check_unwrapped, check_wrapped, fresh_key, wrapped_of
+from artifactfs.errors import ArtifactError, BackendError, IntegrityError, InvalidConfig, KeyUnavailable
+from artifactfs.keys.base import told_id
 from artifactfs.layout import ArtifactId
 from artifactfs.protocol.ops import Op, Steps
 from artifactfs.records import Encryption, Record, decode
@@ -22,9 +24,9 @@ from artifactfs.waiting import in_thread
 class Ask(Op):
     """A call of whoever keeps the keys, which may block."""
 
-    call: Callable[[], bytes] = field(repr=False)
+    call: Callable[[], Any] = field(repr=False)
 
-    async def perform(self, backend: Backend) -> bytes:
+    async def perform(self, backend: Backend) -> Any:
         return await in_thread(self.call) if backend.placement == "loop" else self.call()
 
 
@@ -45,15 +47,15 @@ def rewrap(artifact: ArtifactId, record: Record, key: DataKey, key_id: str) -> S
 def _wrapped(artifact: ArtifactId, key: DataKey, key_id: str, write_id: str) -> Steps[Seal]:
     keys, identity = artifact.custody.keys, artifact.identity(write_id)
     assert keys is not None
-    wrapped = yield from _asked(artifact, lambda: keys.wrap(key_id, key.secret, identity))
+    wrapped = yield from _asked(artifact.custody, lambda: keys.wrap(key_id, key.secret, identity))
     return Seal(key, identity, key_id, check_wrapped(wrapped, keys))
 
 
-def _asked(artifact: ArtifactId, call: Callable[[], bytes]) -> Steps[bytes]:
+def _asked(custody: Custody, call: Callable[[], Any]) -> Steps[Any]:
     """What whoever keeps the keys answers."""
-    keys = artifact.custody.keys
+    keys = custody.keys
 
-    def answer() -> bytes:
+    def answer() -> Any:
         """Errors come without the frames below, whose variables hold keys, and as the provider's contract has them."""
         try:
             return call()
@@ -65,11 +67,30 @@ def _asked(artifact: ArtifactId, call: Callable[[], bytes]) -> Steps[bytes]:
                 "KeyUnavailable, IntegrityError or BackendUnavailable"
             ) from error.with_traceback(None)
 
-    if artifact.custody.local:
+    if custody.local:
         return answer()
-    answered: bytes
     (answered,) = yield (Ask(answer),)
     return answered
+
+
+def shred(custody: Custody, key_id: str) -> Steps[None]:
+    """Have a key destroyed by whoever keeps it, and forget all that it has unwrapped here.
+
+    Raises:
+        InvalidConfig: there are no keys, it is the active one, or whoever keeps them cannot destroy any.
+        KeyUnavailable: there is no such key.
+    """
+    keys, active = custody.keys, custody.active_text
+    destroy: Callable[[str], object] | None = getattr(keys, "shred", None)
+    if keys is None or destroy is None:
+        who = "this store has no keys" if keys is None else f"{type(keys).__name__} has no method shred"
+        raise InvalidConfig(f"{who}: destroy the key where it is kept")
+    if key_id == active:
+        raise InvalidConfig(
+            f"the key {told_id(key_id)} is the active one: open the store with another, then destroy it"
+        )
+    yield from _asked(custody, lambda: destroy(key_id))
+    custody.remembered.clear()
 
 
 def authenticated(artifact: ArtifactId, number: int, data: bytes) -> Steps[tuple[Record, DataKey | None]]:
@@ -106,7 +127,7 @@ def data_key(artifact: ArtifactId, record: Record) -> Steps[DataKey]:
     secret = None if custody.local else custody.remembered.get(place)
     if secret is None:
         try:
-            secret = yield from _asked(artifact, lambda: keys.unwrap(encryption.key_id, wrapped, identity))
+            secret = yield from _asked(custody, lambda: keys.unwrap(encryption.key_id, wrapped, identity))
         except (IntegrityError, KeyUnavailable) as error:
             kind = IntegrityError if isinstance(error, IntegrityError) else KeyUnavailable
             message = f"version {record.version} of {artifact.label!r}: {error}"
