@@ -21,7 +21,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from artifactfs import ArtifactReader, ArtifactStore, AsyncArtifactStore
+from artifactfs import ArtifactReader, ArtifactStore, AsyncArtifactStore, files
 from artifactfs.backends.memory import MemoryBackend
 from artifactfs.errors import BackendUnavailable
 from artifactfs.read_ahead import LEAST, MOST, ReadAhead
@@ -515,17 +515,40 @@ def test_threads_that_share_a_reader_tear_no_piece_whatever_its_size(shelf: Shel
                 pieces = _pieces_of_threads(file)
             assert sum(map(len, pieces)) == len(DATA)
             assert all(piece in DATA for piece in pieces)
-        # The control: without its lock.
-        torn = 0
-        for _ in range(100):
-            with shelf.open() as file:
-                file._turn = nullcontext()  # type: ignore[assignment]
-                torn += sum(piece not in DATA for piece in _pieces_of_threads(file))
-            if torn:
-                break
-        assert torn
     finally:
         sys.setswitchinterval(usual)
+
+
+def test_a_reader_without_its_lock_is_torn_by_another_thread(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The control: another thread reads twice, between the steps of a long read."""
+    read = files._read
+    here = threading.current_thread()
+    others: list[bytes] = []
+
+    def by_another(size: int) -> None:
+        thread = threading.Thread(target=lambda: others.append(file.read(size)))
+        thread.start()
+        thread.join()
+
+    def tell() -> int:
+        place = ArtifactReader.tell(file)
+        del file.tell
+        by_another(1000)
+        return place
+
+    def read_a_step(reader: Any, *size: int) -> bytes:
+        data = read(reader, *size)
+        if threading.current_thread() is here and len(others) == 1:
+            by_another(1000)
+        return data
+
+    with shelf.open() as file:
+        file._turn = nullcontext()  # type: ignore[assignment]
+        file.tell = tell  # type: ignore[method-assign]
+        monkeypatch.setattr(files, "_read", read_a_step)
+        piece = file.read(100_000)
+    assert len(others) == 2 and all(other in DATA for other in others)
+    assert piece not in DATA
 
 
 @pytest.mark.parametrize("size", [100, 200_000, -1])

@@ -777,7 +777,7 @@ def test_every_schedule_with_a_fault_beside_another_process(simulated_keys: None
 
 
 @pytest.mark.parametrize(
-    "start", [pytest.param(name, marks=[] if name in QUICK else pytest.mark.deep) for name in simulated.starts()]
+    "start", [pytest.param(name, marks=[] if name in QUICK else pytest.mark.nightly) for name in simulated.starts()]
 )
 def test_every_schedule_beside_two_other_processes(simulated_keys: None, start: str) -> None:
     contents = simulated.starts()[start]

@@ -13,6 +13,7 @@ import pickle
 import secrets
 import traceback
 import uuid
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -213,7 +214,9 @@ def test_what_is_pickled_holds_no_secret_and_opens_only_where_the_environment_ha
     travelled = 0
     for what, thing in things.items():
         try:
-            data = pickle.dumps(thing)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # of what only this test pickles
+                data = pickle.dumps(thing)
         except (TypeError, AttributeError, pickle.PicklingError):
             continue
         travelled += 1

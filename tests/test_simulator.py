@@ -281,7 +281,16 @@ def test_a_special_case(name: str, say: Callable[[str], None]) -> None:
 
 
 # Each of these takes a minute or more.
-LONG = ("two", "claimed", "removed", "fenced", "one, claimed", "deleted, payload left")
+LONG = (
+    "two",
+    "claimed",
+    "removed",
+    "fenced",
+    "one, claimed",
+    "deleted, payload left",
+    "older deleted, payload left",
+    "newest deleted",
+)
 
 
 @pytest.mark.deep
