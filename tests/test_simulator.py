@@ -290,6 +290,8 @@ LONG = (
     "deleted, payload left",
     "older deleted, payload left",
     "newest deleted",
+    "older deleted",
+    "removed, deleted",
 )
 
 
