@@ -43,7 +43,7 @@ other-pythons: $(OTHER_PYTHONS:%=test-%)
 # and no data tool, but for suites that run whole stores once more. A Python that is not there is an error in CI, and said elsewhere.
 NEWEST := $(lastword $(OTHER_PYTHONS))
 REMOTELY := --servers moto tests/test_backend_s3.py tests/test_filesystem_async.py
-SAME_ANYWHERE := tools test_testing_plugin.py test_read_through.py test_sealed_stores.py test_codecs.py test_verify.py
+SAME_ANYWHERE := tools test_testing_plugin.py test_read_through.py test_sealed_stores.py test_sealing.py test_codecs.py test_verify.py
 LOCALLY := --servers none $(SAME_ANYWHERE:%=--ignore tests/%)
 
 test-%:

@@ -42,7 +42,7 @@ from .simulations.scenarios import PLAIN, Way, pairs, singles, triples
 
 STARTS = starts()
 
-SECONDS = float(os.environ.get("ARTIFACTFS_SIM_SECONDS", "30"))
+SECONDS = float(os.environ.get("ARTIFACTFS_SIM_SECONDS", "15"))
 """How long three writers are explored; two writers, another process and a fault half as long."""
 
 
@@ -326,7 +326,9 @@ WAYS = {
 @pytest.mark.deep
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("start", STARTS)
+@pytest.mark.parametrize(
+    "start", [pytest.param(start, marks=[pytest.mark.nightly] * (start in LONG)) for start in STARTS]
+)
 def test_a_writer_and_another_process_on_other_kinds_of_store(start: str, way: str, say: Callable[[str], None]) -> None:
     total = explore_all(start, singles(STARTS[start], WAYS[way]), WAYS[way], faults=2)
     say(str(total))
