@@ -208,8 +208,8 @@ def test_a_plain_store_stays_plain_where_it_is_opened_again(monkeypatch: pytest.
 def test_keys_of_the_environment_are_asked_for_where_a_path_is_opened_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ARTIFACTFS_KEYS", KEY)
     path = UPath("artifact://shop/alice/s1/x", root="memory://paths")
+    stored = pickle.dumps(path)  # before its filesystem is made, which would tell by itself
     path.write_bytes(b"first")
-    stored = pickle.dumps(path)
     assert pickle.loads(stored).read_bytes() == b"first"
     monkeypatch.delenv("ARTIFACTFS_KEYS")
     type(path.fs).clear_instance_cache()  # as in another process
