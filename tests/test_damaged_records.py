@@ -213,7 +213,7 @@ def test_keys_of_the_environment_are_asked_for_where_a_path_is_opened_again(monk
     assert pickle.loads(stored).read_bytes() == b"first"
     monkeypatch.delenv("ARTIFACTFS_KEYS")
     type(path.fs).clear_instance_cache()  # as in another process
-    with pytest.raises(KeyUnavailable):
+    with pytest.raises(KeyUnavailable, match="do not travel with it"):  # and not that this one is sealed
         pickle.loads(stored).read_bytes()
 
 
