@@ -265,6 +265,9 @@ SPECIAL: dict[str, tuple[str, int, Callable[[], list[Process]]]] = {
         1,
         lambda: [saver("A", memory=2, mark=1), remover("B"), namer()],
     ),
+    "a removal that expects a version, and a save": ("one", 1, lambda: [remover("A", 0), saver("B"), newest_reader()]),
+    "a removal and a save that expect the same": ("one", 1, lambda: [remover("A", 0), saver("B", 0), namer()]),
+    "a removal that expects a version, fenced": ("one", 1, lambda: [remover("A", 0), fencer()]),
     "a mark that is taken away and set": ("removed", 1, lambda: [saver("A", memory=2, mark=1), deleter(1), namer()]),
 }
 

@@ -115,13 +115,15 @@ def claim_for(
     return (yield from claim_next(env, artifact, draft, view.top + 1, Seen.in_view(at, artifact, view)))
 
 
-def remove(env: Env, artifact: ArtifactId) -> Steps[Record]:
+def remove(env: Env, artifact: ArtifactId, expect: int | None = None) -> Steps[Record]:
     """Publish a version of kind `removed`: the name disappears from listings, the versions stay readable by number.
 
-    The mark that makes a listing look inside is written before, so that no listing shows the name afterwards.
+    The mark that makes a listing look inside is written before, so that no listing shows the name afterwards. With
+    *expect* the removal directly follows that version.
 
     Raises:
         ArtifactNotFound: there is nothing to remove.
+        Conflict: *expect* was not met; nothing was removed.
     """
     at = Clocked.read(env)
     found, view = yield from newest(artifact)
@@ -131,12 +133,16 @@ def remove(env: Env, artifact: ArtifactId) -> Steps[Record]:
     seal = yield from begin(artifact, write_id)
     draft = Draft(found.record.mime_type, {}, write_id, removal=True, seal=seal)
     number, seen = view.top + 1, Seen.in_view(at, artifact, view)
+    memory = Memory(number, seen) if found.number == view.top else None
     while True:
-        claim = yield from claim_next(env, artifact, draft, number, seen)
+        if expect is None:
+            claim = yield from claim_next(env, artifact, draft, number, seen)
+        else:
+            claim = yield from claim_after(env, artifact, draft, expect, memory)
         yield from mark_hidden(artifact, claim.number)
         if (yield from publish_or_abandon(env, artifact, claim, b"", EMPTY_TYPE)):
             return claim.record
-        number = claim.number + 1
+        number, memory = claim.number + 1, None
 
 
 def tidy(artifact: ArtifactId, claim: Claim) -> Steps[None]:

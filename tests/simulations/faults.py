@@ -167,6 +167,12 @@ FAULTS = (
         (partial(remover, "A"),),
     ),
     Fault(
+        "compare-and-set removal that looks first and then takes the next number",
+        ((remove, "        if expect is None:\n", "        if expect is None or found.number == expect:\n"),),
+        "one",
+        (partial(remover, "A", 0), partial(saver, "B")),
+    ),
+    Fault(
         "names listing that trusts a mark without looking inside",
         ((is_visible, BODY, "    yield ()\n    return False\n"),),
         "removed",

@@ -145,11 +145,13 @@ def streamer(name: str, expect: Expect = None, *, may_fail: bool = False, **sett
     return Process(name, steps, _saved, (payload[:5], payload[5:]), rewinds=True, role=role)
 
 
-def remover(name: str, *, at: float = NOW, may_fail: bool = False, **settings: Any) -> Process:
+def remover(
+    name: str, expect: int | None = None, *, at: float = NOW, may_fail: bool = False, **settings: Any
+) -> Process:
     def steps() -> Steps[Any]:
-        return save_module.remove(env(name, at=at, **settings), ARTIFACT)
+        return save_module.remove(env(name, at=at, **settings), ARTIFACT, expect)
 
-    return Process(name, steps, _saved, role=Role("remove", content_of(b"", name, True), may_fail=may_fail))
+    return Process(name, steps, _saved, role=Role("remove", content_of(b"", name, True), expect, may_fail=may_fail))
 
 
 def newest_reader(name: str = "newest", *, may_fail: bool = False) -> Process:

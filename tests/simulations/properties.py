@@ -195,10 +195,9 @@ def _true_now(role: Role, now: View) -> frozenset[Any]:
             return frozenset({now.known(role.number) != ("none",)})
         case "delete all":
             return frozenset({bool(now.versions)})
-        case "remove":
-            return frozenset({now.newest == ("none",)})
-        case "save" if role.expect is not None:
-            return frozenset(_reliable(role, now))
+        case "remove" | "save":
+            nothing = {("nothing to remove",)} if role.kind == "remove" and now.newest == ("none",) else set()
+            return frozenset(nothing if role.expect is None else nothing | _reliable(role, now))
     return frozenset()
 
 
@@ -291,7 +290,7 @@ def _judge(role: Role, outcome: Any, running: Running, ever: dict[int, str], now
         case (("save" | "remove"), ("saved", number)):
             if ever.get(number) != role.content:
                 raise Broken(f"{role.content!r} was acknowledged as {number}, which never was that: {ever}")
-        case "save", ("conflict", in_progress) if role.expect is not None:
+        case (("save" | "remove"), ("conflict", in_progress)) if role.expect is not None:
             if ("conflict", in_progress) not in running.answers:
                 raise wrong
         case (("newest" | "known"), ("version" | "none", *_)):
@@ -304,7 +303,7 @@ def _judge(role: Role, outcome: Any, running: Running, ever: dict[int, str], now
             if not running.always <= set(numbers) <= running.answers:
                 raise wrong
         case "remove", ("none",):
-            if True not in running.answers:
+            if ("nothing to remove",) not in running.answers:
                 raise wrong
         case "delete", (("deleted" | "none") as said,):
             if (said == "deleted") not in running.answers or (said == "deleted" and role.number in dict(now.versions)):

@@ -97,11 +97,12 @@ def others(contents: Contents, way: Way = PLAIN) -> list[Process]:
 
 
 def singles(contents: Contents, way: Way = PLAIN) -> Iterator[tuple[Process, ...]]:
-    """One writer and one other; here also compare-and-sets that expect any version, and a listing of all versions."""
+    """One writer and one other; here also saves and removals that expect any version, and a listing of all versions."""
     numbers = range(view(contents).top + 1)
     beside = [*others(contents, way), lister(may_fail=way.failing)]
     one = [*writers("A", contents, way), *writers("A", contents, way, eager=True)]
     one += [saver("A", number, eager=eager, **way.calls) for number in numbers for eager in (True, False)]
+    one += [remover("A", number, eager=eager, **way.calls) for number in numbers for eager in (True, False)]
     yield from product(one, beside)
 
 
