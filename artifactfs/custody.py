@@ -19,7 +19,7 @@ from artifactfs.codecs.base import Codec
 from artifactfs.codecs.plain import Plain
 from artifactfs.errors import BackendUnavailable, IntegrityError, InvalidConfig, KeyUnavailable, UnsupportedFormat
 from artifactfs.keys.base import KEY_BYTES, MAX_KEY_ID, MAX_WRAPPED, Identity, KeyProvider, length_prefixed, told_id
-from artifactfs.records import Blob, Encryption, Record, Tombstone, longest_tombstone
+from artifactfs.records import Blob, Encryption, Record, TagRecord, Tombstone, longest_tombstone
 
 if TYPE_CHECKING:
     from artifactfs.layout import ArtifactId
@@ -80,8 +80,14 @@ class Seal:
         body = plain[:-1]
         if not isinstance(record, Tombstone):
             body = body.ljust(longest_tombstone(artifact.name, record.version) + SEALED_MORE - _MAC_SIZE + 1)
-        mac = _mac(self.key, artifact, record.version, body)
-        return body + _MAC_FIELD + mac + b'"}'
+        return self._with_mac(artifact, str(record.version), body)
+
+    def stamp_tag(self, artifact: ArtifactId, record: TagRecord, plain: bytes) -> bytes:
+        """*plain*, the encoded *record* of a tag, with its ``mac``."""
+        return self._with_mac(artifact, f"@{record.tag}", plain[:-1])
+
+    def _with_mac(self, artifact: ArtifactId, place: str, body: bytes) -> bytes:
+        return body + _MAC_FIELD + _mac(self.key, artifact, place, body) + b'"}'
 
 
 def sealed(key: DataKey, identity: Identity) -> Codec:
@@ -166,7 +172,7 @@ class Custody:
 
         return sealed_size(size)
 
-    def needs_key(self, artifact: ArtifactId, record: Record, data: bytes) -> bool:
+    def needs_key(self, artifact: ArtifactId, record: Record | TagRecord, data: bytes) -> bool:
         """Whether *record*, decoded from *data*, is one to authenticate; else it is to be believed as it is.
 
         Raises:
@@ -177,12 +183,12 @@ class Custody:
         if not record.encryption and not has_mac:
             if self.takes_plain:
                 return False
-            raise unauthenticated(artifact, record.version)
+            raise unauthenticated(artifact, told(record))
         if not record.encryption or not has_mac:
-            raise _altered(artifact, record.version, "what authenticates it was taken away")
+            raise _altered(_key_of(artifact, record), artifact, "what authenticates it was taken away")
         if self.keys is None:
             raise KeyUnavailable(
-                f"version {record.version} of {artifact.label!r} is sealed with the key {record.encryption.key_id!r}, and "
+                f"{told(record)} of {artifact.label!r} is sealed with the key {record.encryption.key_id!r}, and "
                 "this store was opened without keys: give keys=, or set ARTIFACTFS_KEYS",
                 artifact=artifact.label,
                 key_id=record.encryption.key_id,
@@ -196,15 +202,21 @@ class Custody:
             IntegrityError: it was altered, or moved from elsewhere.
             UnsupportedFormat: its payload is sealed in a way that this release does not know.
         """
-        mac = data[-_MAC_SIZE + len(_MAC_FIELD) : -2]
-        if not hmac.compare_digest(mac, _mac(key, artifact, number, data[:-_MAC_SIZE])):
-            raise _altered(artifact, number, "it was altered, or moved from elsewhere")
+        _check_mac(key, artifact, str(number), data, artifact.record(number))
         if isinstance(record, Blob) and record.encryption and record.encryption.cipher != CIPHER:
             raise UnsupportedFormat(
                 f"version {number} of {artifact.label!r} is sealed by {record.encryption.cipher!r}, which this version of "
                 "artifactfs does not know; upgrade artifactfs to read it",
                 artifact=artifact.label,
             )
+
+    def check_tag(self, artifact: ArtifactId, tag: str, data: bytes, key: DataKey) -> None:
+        """Check the MAC of a tag that `needs_key`.
+
+        Raises:
+            IntegrityError: it was altered, or moved from elsewhere.
+        """
+        _check_mac(key, artifact, f"@{tag}", data, artifact.tag(tag))
 
     def check_provider(self, artifact: ArtifactId, record: Record) -> None:
         """Refuse a record whose content lies in a store that is not read through.
@@ -278,33 +290,50 @@ def check_unwrapped(secret: object, keys: KeyProvider) -> None:
         )
 
 
-def wrapped_of(artifact: ArtifactId, number: int, encryption: Encryption) -> bytes:
+def wrapped_of(artifact: ArtifactId, record: Record | TagRecord) -> bytes:
     """The wrapped data key that a record holds."""
+    encryption = record.encryption
+    assert isinstance(encryption, Encryption)
     try:
         text = encryption.wrapped_key
         return base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True)
     except (binascii.Error, ValueError) as error:
-        raise _altered(artifact, number, "its wrapped key is no base64url") from error
+        raise _altered(_key_of(artifact, record), artifact, "its wrapped key is no base64url") from error
 
 
-def unauthenticated(artifact: ArtifactId, number: int) -> IntegrityError:
+def unauthenticated(artifact: ArtifactId, what: str) -> IntegrityError:
     return IntegrityError(
-        f"version {number} of {artifact.label!r} is authenticated by no key, and this store has keys: it was altered, or "
+        f"{what} of {artifact.label!r} is authenticated by no key, and this store has keys: it was altered, or "
         "saved before there were any; to read such data open the store with accept_plain=True",
         artifact=artifact.label,
     )
 
 
-def _altered(artifact: ArtifactId, number: int, why: str) -> IntegrityError:
+def told(record: Record | TagRecord) -> str:
+    """What *record* is of, as an error says it."""
+    return f"tag {record.tag!r}" if isinstance(record, TagRecord) else f"version {record.version}"
+
+
+def _key_of(artifact: ArtifactId, record: Record | TagRecord) -> str:
+    return artifact.tag(record.tag) if isinstance(record, TagRecord) else artifact.record(record.version)
+
+
+def _altered(key: str, artifact: ArtifactId, why: str) -> IntegrityError:
     return IntegrityError(
-        f"the record {artifact.record(number)!r} is not what was saved: {why}; other versions are not affected",
-        artifact=artifact.label,
+        f"the record {key!r} is not what was saved: {why}; other versions are not affected", artifact=artifact.label
     )
 
 
-def _mac(key: DataKey, artifact: ArtifactId, number: int, body: bytes) -> bytes:
-    place = length_prefixed("1", *artifact.identity("")[:4], str(number))
-    digest = hmac.new(_mac_key(key), place, hashlib.sha256)
+def _check_mac(key: DataKey, artifact: ArtifactId, place: str, data: bytes, at: str) -> None:
+    mac = data[-_MAC_SIZE + len(_MAC_FIELD) : -2]
+    if not hmac.compare_digest(mac, _mac(key, artifact, place, data[:-_MAC_SIZE])):
+        raise _altered(at, artifact, "it was altered, or moved from elsewhere")
+
+
+def _mac(key: DataKey, artifact: ArtifactId, place: str, body: bytes) -> bytes:
+    """*place* is a number as text, or a tag after ``@``."""
+    bound = length_prefixed("1", *artifact.identity("")[:4], place)
+    digest = hmac.new(_mac_key(key), bound, hashlib.sha256)
     digest.update(body)
     return digest.hexdigest().encode()
 

@@ -15,6 +15,7 @@ STORE_FOLDER = "@store/"
 
 RECORD = ".metadata"
 HIDDEN = "@hidden"
+TAGS = "@tags"
 HINT_EVERY = 100
 """Every so many versions a hint is written, and a tombstone with a number divisible by it outlives `compact`, so that
 between a hint and the newest number, and between any two keys below it, there is never a longer gap."""
@@ -45,6 +46,7 @@ class ScopeId:
         self.folder = f"{encode(app, 'app')}/{encode(self.stored_user, 'user')}/{inner}/"
         self.label = f"{app}/{user}/{USER_SCOPE if session is None else session}"
         self.hidden_folder = f"{self.folder}{HIDDEN}/"
+        self.tags_folder = f"{self.folder}{TAGS}/"
 
     @property
     def user_scope(self) -> ScopeId:
@@ -110,9 +112,16 @@ class ArtifactId:
     def mark(self, number: int) -> str:
         return f"{self.hidden_folder}{number}"
 
+    def tag(self, tag: str) -> str:
+        return f"{self.tags_folder}{tag}"
+
     @property
     def hidden_folder(self) -> str:
         return f"{self.scope.hidden_folder}{self.segment}/"
+
+    @property
+    def tags_folder(self) -> str:
+        return f"{self.scope.tags_folder}{self.segment}/"
 
     @property
     def longest_key(self) -> str:

@@ -143,18 +143,31 @@ class Tombstone(_Common, frozen=True, kw_only=True, tag="tombstone"):
 Record: TypeAlias = Blob | Pointer | Removed | Tombstone
 
 
+class TagRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="tag"):
+    """What is stored of a tag: the version that it names. `write_id` is that of the call that set it."""
+
+    format: int = FORMAT
+    filename: str
+    tag: str
+    version: Annotated[int, msgspec.Meta(ge=0)]
+    timestamp: Annotated[datetime, msgspec.Meta(tz=True)]
+    write_id: str
+    encryption: Encryption | UnsetType = UNSET
+
+
 class _Peek(msgspec.Struct):
     format: int = 0
     kind: str = ""
 
 
 _decoder = msgspec.json.Decoder(Record)
+_tag_decoder = msgspec.json.Decoder(TagRecord)
 _peek = msgspec.json.Decoder(_Peek)
 _encoder = msgspec.json.Encoder()
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
-def encode(record: Record) -> bytes:
+def encode(record: Record | TagRecord) -> bytes:
     return _encoder.encode(record)
 
 
@@ -182,6 +195,32 @@ def decode(data: bytes, key: str = "") -> Record:
         f"the record {key!r} is of format or kind {found!r}, which this version of artifactfs does not know; "
         "upgrade artifactfs to read it"
     )
+
+
+def decode_tag(data: bytes, key: str) -> TagRecord:
+    """The tag in *data*; *key* is named in errors.
+
+    Raises:
+        UnsupportedFormat: a format that this version of the library does not know.
+        IntegrityError: not a tag at all.
+    """
+    try:
+        record = _tag_decoder.decode(data)
+        found = record.format
+    except _UNREADABLE as error:
+        try:
+            found = _peek.decode(data).format
+        except _UNREADABLE:
+            found = FORMAT
+        if found == FORMAT:
+            raise IntegrityError(
+                f"the tag {key!r} does not decode ({error}): it was altered or cut off; set it again, or take it away"
+            ) from error
+    if found != FORMAT:
+        raise UnsupportedFormat(
+            f"the tag {key!r} is of format {found!r}, which this version of artifactfs does not know; upgrade artifactfs"
+        )
+    return record
 
 
 def _garbled(key: str, error: Exception) -> IntegrityError:

@@ -35,23 +35,36 @@ _ALWAYS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029%/\\*?\[\]#]")
 _BOUNDARY = re.compile(r"(?<=[^/])/(?=/*[^/])")
 
 
+def is_tag(text: object) -> bool:
+    """Whether *text* is a word that a tag may be: ``[a-z][a-z0-9-]{0,62}``, and not ``latest``."""
+    return isinstance(text, str) and _TAG.fullmatch(text) is not None and text != "latest"
+
+
+def check_tag(text: object) -> str:
+    """*text*, if it may be a tag.
+
+    Raises:
+        InvalidRef: it may not.
+    """
+    if not is_tag(text):
+        raise InvalidRef(f"{text!r:.80} is no tag: write 1 to 63 of a-z, 0-9 and -, a letter first, not 'latest'")
+    return str(text)
+
+
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """A selector that is a word: ``[a-z][a-z0-9-]{0,62}``, and not ``latest``."""
+    """A selector that is a word, as `is_tag` says."""
 
     name: str
 
     def __post_init__(self) -> None:
-        if not _TAG.fullmatch(self.name) or self.name == "latest":
-            raise InvalidRef(
-                f"{self.name!r:.80} is no tag: write 1 to 63 of a-z, 0-9 and -, a letter first, not 'latest'"
-            )
+        check_tag(self.name)
 
 
-Version: TypeAlias = int | Literal["latest"] | datetime
-"""What a store resolves: a number (negative: from the newest), the newest, or the newest not later than a time."""
+Version: TypeAlias = int | str | datetime
+"""What a store resolves: a number (negative: from the newest), ``"latest"``, a tag, or the newest not later than a time."""
 
-Selector: TypeAlias = Version | Tag
+Selector: TypeAlias = int | Literal["latest"] | datetime | Tag
 
 
 def components(name: str) -> list[str]:
@@ -269,20 +282,19 @@ class Ref:
 
     @property
     def version(self) -> Version | None:
-        """The selector as a store takes it; None where there is none.
+        """The selector as a store takes it; None where there is none."""
+        return self.selector.name if isinstance(self.selector, Tag) else self.selector
 
-        Raises:
-            InvalidRef: it is a tag. The message says how to write the name that was perhaps meant.
-        """
-        if not isinstance(self.selector, Tag):
-            return self.selector
-        tag, hint = self.selector.name, ""
-        if self.name is not None:
-            meant = f"@{tag}/{self.name}" if self.view else f"{self.name}@{tag}"
-            with contextlib.suppress(InvalidName):  # too long to be a name, so it was not meant
-                said = Ref(self.app, self.user, self.session, meant, user_scope=self.user_scope)
-                hint = f"; for the artifact that is called {meant!r:.200} write {said}"
-        raise InvalidRef(f"there is no tag {tag!r}: this version of artifactfs keeps no tags{hint}")
+    @property
+    def meant(self) -> str:
+        """How the name is written that was perhaps meant where a tag is read; empty where none can be."""
+        if not isinstance(self.selector, Tag) or self.name is None:
+            return ""
+        name = f"@{self.selector.name}/{self.name}" if self.view else f"{self.name}@{self.selector.name}"
+        with contextlib.suppress(InvalidName):  # too long to be a name, so it was not meant
+            said = Ref(self.app, self.user, self.session, name, user_scope=self.user_scope)
+            return f"for the artifact that is called {name!r:.200} write {said}"
+        return ""
 
 
 def _is_count(text: str) -> bool:

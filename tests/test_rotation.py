@@ -247,7 +247,7 @@ def test_fields_of_later_releases_and_all_others_are_kept_byte_for_byte(where: s
     record = decode(stored)
     assert record.encryption
     identity, ring = scope.id.artifact("x").identity(record.write_id), Keyring.parse(BOTH)
-    wrapped = wrapped_of(scope.id.artifact("x"), 0, record.encryption)
+    wrapped = wrapped_of(scope.id.artifact("x"), record)
     seal = Seal(DataKey(ring.unwrap("v1", wrapped, identity)), identity, "v1", wrapped)
     fields = msgspec.json.decode(stored, type=dict[str, msgspec.Raw])
     del fields["mac"]

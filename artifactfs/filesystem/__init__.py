@@ -58,7 +58,7 @@ class ArtifactFileSystem(Looking, Writing):
         Raises:
             FileNotFoundError, IsADirectoryError: opened for reading, and nothing or a folder is there.
             FileExistsError: ``xb``, and the artifact is there, at the opening or at the end.
-            InvalidRef: a version is opened for writing, or a tag is selected.
+            InvalidRef: a version is opened for writing.
         """
         ref, name = self._file(path)
         if compression is not None:

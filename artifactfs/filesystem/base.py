@@ -247,6 +247,7 @@ class Base(AsyncFileSystem):  # type: ignore[misc]
         if ref.version not in (None, "latest"):
             raise ImmutableVersion(
                 f"{ref} is one version, which never changes; write to {replace(ref, selector=None, view=False)} instead"
+                + (ref.meant and f"; {ref.meant}")
             )
         return ref, name
 

@@ -11,20 +11,22 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import repeat
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from artifactfs.backends.base import Backend
 from artifactfs.content import Content
-from artifactfs.errors import ArtifactNotFound, InvalidRef
+from artifactfs.errors import ArtifactNotFound, IntegrityError, InvalidRef, VersionNotFound
 from artifactfs.filesystem.recent import Recent
 from artifactfs.layout import ScopeId
 from artifactfs.operations.core import Core
 from artifactfs.operations.reading import blob
 from artifactfs.operations.scope import ScopeOperations
 from artifactfs.operations.store import StoreOperations
+from artifactfs.protocol.names import sort_key
 from artifactfs.protocol.ops import Emit, Lazy, Op, Steps, together
+from artifactfs.protocol.tags import tags_in
 from artifactfs.records import Blob, Pointer, Record
-from artifactfs.refs import Ref, components, spell
+from artifactfs.refs import Ref, Tag, components, spell
 
 AT_ONCE = 16
 """Folders that are listed at the same time."""
@@ -102,7 +104,7 @@ def folder_instead(core: Core, ref: Ref) -> Steps[bool]:
 
 def may_be_folder(ref: Ref) -> bool:
     """Whether the selector, if any, means something for all that lies in a folder."""
-    return ref.selector is None or (ref.view and (ref.version == "latest" or isinstance(ref.version, datetime)))
+    return ref.selector is None or (ref.view and not isinstance(ref.selector, int))
 
 
 def refuse_part(ref: Ref) -> None:
@@ -180,6 +182,8 @@ def _names(core: Core, ref: Ref, most: int | None = None) -> Steps[list[tuple[st
     prefix, at = _listed(ref)
     if prefix.endswith("//"):
         return []  # the name ends in a slash of its own, so it is no folder's
+    if isinstance(ref.selector, Tag):
+        return [(rest, None) for rest, _ in (yield from _tagged(core, ref, ref.selector.name))]
     names = scope_of(core, ref).names(prefix, at=at, shared=False)
     found = yield from taken(names, most, lambda name: _is_below(name, prefix))
     return [(name[len(prefix) :], None) for name in found]
@@ -190,11 +194,38 @@ def _records(core: Core, ref: Ref, shown: Callable[[str], bool]) -> Steps[list[t
     prefix, at = _listed(ref)
     if prefix.endswith("//"):
         return []
+    if isinstance(ref.selector, Tag):
+        return (yield from _tagged(core, ref, ref.selector.name))
     scope = scope_of(core, ref)
     pairs = yield from taken(
         scope.overview(prefix, at, lambda name: _is_below(name, prefix) and shown(name[len(prefix) :]))
     )
     return [(name[len(prefix) :], record) for name, record in pairs if _is_below(name, prefix)]
+
+
+def _tagged(core: Core, ref: Ref, tag: str) -> Steps[list[tuple[str, Record | None]]]:
+    """What lies in a folder and has that tag, with the record of the version that it names; not what was deleted since.
+
+    The record is None where what the tag names cannot be told.
+    """
+    prefix, scope = _prefix(ref), scope_of(core, ref)
+    found = yield from tags_in(scope.scope, lambda name, one: one == tag and name.startswith(prefix))
+    names = sorted((name for name in found if _is_below(name, prefix)), key=sort_key)
+    pairs: list[tuple[str, Record | None]] = []
+    for start in range(0, len(names), AT_ONCE):
+        some = names[start : start + AT_ONCE]
+        records = yield from together(*(_stat_if_there(scope, name, found[name][tag]) for name in some))
+        pairs += [(name[len(prefix) :], record) for name, record in zip(some, records, strict=True) if record != "gone"]
+    return pairs
+
+
+def _stat_if_there(scope: ScopeOperations, name: str, number: int | None) -> Steps[Record | Literal["gone"] | None]:
+    try:
+        return None if number is None else (yield from scope.stat(name, number))
+    except FileNotFoundError:
+        return "gone"
+    except IntegrityError:
+        return None
 
 
 def _listed(ref: Ref) -> tuple[str, datetime | None]:
@@ -296,8 +327,8 @@ def piece(content: Content, start: int | None, end: int | None) -> Piece:
 def not_for_a_folder(ref: Ref) -> InvalidRef:
     return InvalidRef(
         f"{ref} selects a version, and a folder is there: the artifacts in it have numbers of their own, which do not "
-        "belong together; select a version of one artifact, or write /@latest/ or a time (/@2026-11-20T19:03:17Z/) after "
-        "the session"
+        "belong together; select a version of one artifact, or write /@latest/, a tag or a time (/@2026-11-20T19:03:17Z/) "
+        "after the session"
     )
 
 
@@ -310,9 +341,12 @@ def nothing(ref: Ref) -> ArtifactNotFound:
 
 
 def _advised(error: FileNotFoundError, ref: Ref) -> FileNotFoundError:
-    """*error*, with a word on the commonest slip in selecting: a date, or a time without its zone, is part of a name."""
+    """*error*, with a word on the commonest slips in selecting: a date, or a time without its zone, is part of a name; a
+    word after ``@`` is a tag."""
     if ref.selector is None and _NEARLY_A_TIME.search(f"/{ref.name}"):
         return ArtifactNotFound(f"{error}; to select by time write it whole, with its zone: @2026-11-20T19:03:17Z")
+    if ref.meant:
+        return VersionNotFound(f"{error}; {ref.meant}", version=ref.version)
     return error
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from operator import index
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -30,11 +30,16 @@ from artifactfs.protocol.listing import View, look, look_all
 from artifactfs.protocol.ops import Emit, Get, Lazy, Sign, Steps
 from artifactfs.protocol.read import AT_ONCE, Found, at_time, confirm_many, existing, fetch, newest, surely_a_version
 from artifactfs.protocol.sealing import data_key
+from artifactfs.protocol.tags import resolve, tags_of
 from artifactfs.protocol.verify import Verified, newest_number, verify
 from artifactfs.records import Blob, Pointer, Record, Removed, fits_size
+from artifactfs.refs import check_tag
 
-Version: TypeAlias = "int | Literal['latest'] | datetime | None"
-"""A number, negative from the newest; ``"latest"`` or None: the newest; an aware datetime: the newest as of then."""
+Version: TypeAlias = "int | str | datetime | None"
+"""A number, negative from the newest; ``"latest"`` or None: the newest; another word: what that tag names; an aware
+datetime: the newest as of then."""
+
+WANTED = "a version is a number, 'latest', a tag or a datetime"
 
 LONGEST_SIGNATURE = 7 * 24 * 3600
 """Seconds that a signed URL can be good for: no store below signs for longer."""
@@ -168,10 +173,23 @@ class Reading:
             if found is None:
                 raise _nothing_at(artifact, version)
             return (yield from verify(artifact, found.number))
-        number = number_of(version, artifact, "a version is a number, 'latest' or a datetime")
-        if number < 0:
-            number = yield from self._from_the_end(artifact, number)
+        number = yield from self._number(artifact, version)
         return (yield from verify(artifact, number))
+
+    def tags(self, name: str) -> Steps[dict[str, int]]:
+        """Each tag of an artifact, sorted, with the number of the version that it names. Empty where there is none.
+
+        A version may have been deleted since; loading it by its tag says so.
+
+        >>> scope.tag("notes.txt", "first", 0)
+        0
+        >>> scope.tags("notes.txt")
+        {'first': 0}
+
+        Raises:
+            IntegrityError, KeyUnavailable: one of them is not what was set, or that cannot be told here.
+        """
+        return (yield from tags_of(self.artifact(name)))
 
     def versions(self, name: str) -> Steps[list[int]]:
         """The numbers that can be loaded, ascending; removals are none. Empty where no such artifact is there.
@@ -289,13 +307,25 @@ class Reading:
             return found
         if isinstance(version, datetime):
             return (yield from self._at(artifact, version, whole=whole))
-        number = number_of(version, artifact, "a version is a number, 'latest' or a datetime")
-        if number < 0:
-            number = yield from self._from_the_end(artifact, number)
+        number = yield from self._number(artifact, version)
         seen = yield from fetch(artifact, number, whole=whole, limit=limit)
         if isinstance(seen, Found) and not isinstance(seen.record, Removed):
             return seen
-        raise (yield from _missing(artifact, number, removed=isinstance(seen, Found)))
+        raise (yield from _missing(artifact, number, removed=isinstance(seen, Found), tag=version))
+
+    def _number(self, artifact: ArtifactId, version: int | str) -> Steps[int]:
+        """The number of a version that is told by one, from the end, or by a tag."""
+        if isinstance(version, str):
+            try:
+                return (yield from resolve(artifact, check_tag(version)))
+            except VersionNotFound:
+                if not (yield from self._numbers(artifact)):
+                    raise ArtifactNotFound(
+                        f"there is no artifact {artifact.label!r}", artifact=artifact.label
+                    ) from None
+                raise
+        number = number_of(version, artifact, WANTED)
+        return number if number >= 0 else (yield from self._from_the_end(artifact, number))
 
     def _from_the_end(self, artifact: ArtifactId, version: int) -> Steps[int]:
         numbers = yield from self._numbers(artifact)
@@ -382,12 +412,14 @@ def blob(record: Record, artifact: ArtifactId) -> Blob:
     )
 
 
-def _missing(artifact: ArtifactId, number: int, *, removed: bool) -> Steps[Exception]:
+def _missing(artifact: ArtifactId, number: int, *, removed: bool, tag: object) -> Steps[Exception]:
     """The error for a version that is not there, which says what is."""
     numbers = yield from existing(artifact, (yield from look(artifact)))
     if not numbers:
         return ArtifactNotFound(f"there is no artifact {artifact.label!r}", artifact=artifact.label)
     why = f"version {number} is the removal of the artifact, and holds nothing" if removed else f"no version {number}"
+    if isinstance(tag, str):
+        why += f", which is what its tag {tag!r} names"
     return VersionNotFound(
         f"artifact {artifact.name!r} has {why} (newest is {numbers[-1]}) in {artifact.scope.label}",
         artifact=artifact.label,

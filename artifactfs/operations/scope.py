@@ -13,7 +13,7 @@ from artifactfs.layout import ArtifactId
 from artifactfs.mime import check as check_mime
 from artifactfs.mime import guess
 from artifactfs.operations.core import rotating
-from artifactfs.operations.reading import Reading, number_of
+from artifactfs.operations.reading import Reading, Version, number_of
 from artifactfs.pointers import check_digest, check_size, check_uri
 from artifactfs.protocol.delete import delete_all, delete_version
 from artifactfs.protocol.env import Env
@@ -22,7 +22,9 @@ from artifactfs.protocol.ops import Steps
 from artifactfs.protocol.rotate import Rotated, Tally, rotate
 from artifactfs.protocol.save import point, remove, save
 from artifactfs.protocol.stream import save_stream
+from artifactfs.protocol.tags import ExpectedTag, put_tag, remove_tag
 from artifactfs.records import Blob, Pointer, Removed, check_metadata
+from artifactfs.refs import check_tag
 
 
 class ScopeOperations(Reading):
@@ -135,17 +137,23 @@ class ScopeOperations(Reading):
             raise InvalidRef(f"expect must be a version number or 'absent', not {expect!r}", artifact=artifact.label)
         return artifact, (yield from self.core.writing()), plain
 
-    def remove(self, name: str) -> Steps[Removed]:
+    def remove(self, name: str, *, expect: int | None = None) -> Steps[Removed]:
         """Take an artifact out of view: it is gone from listings and from reads of the newest; its history stays.
 
-        Older versions can still be loaded by their number; a later save brings the name back.
+        Older versions can still be loaded by their number; a later save or `restore` brings the name back.
+
+        Args:
+            expect: compare-and-set: remove only if the newest version is this one.
 
         Raises:
             ArtifactNotFound: there is nothing to remove.
+            Conflict: *expect* is not so.
         """
         artifact = self.artifact(name)
+        if not (expect is None or (type(expect) is int and expect >= 0)):
+            raise InvalidRef(f"remove expects a version number, not {expect!r}", artifact=artifact.label)
         env = yield from self.core.writing()
-        record = yield from remove(env, artifact)
+        record = yield from remove(env, artifact, expect)
         self.core.remember(artifact, record)
         assert isinstance(record, Removed)
         return record
@@ -165,6 +173,46 @@ class ScopeOperations(Reading):
         if number < 0:
             number = yield from self._from_the_end(artifact, number)
         yield from delete_version(env, artifact, number)
+
+    def tag(self, name: str, tag: str, version: Version = None, *, expect: ExpectedTag | None = None) -> Steps[int]:
+        """Let *tag* name a version of an artifact, the newest if none is said, and return its number.
+
+        A tag is a word of 1 to 63 of a-z, 0-9 and -, a letter first, and not ``latest``; wherever a version is asked for,
+        it stands for the number that it names. It may be moved: with *expect*, of all who move it at the same time from
+        the same version only one succeeds. The versions themselves never change.
+
+        >>> scope.tag("notes.txt", "prod", 0)
+        0
+        >>> scope.tag("notes.txt", "prod", 1, expect=0), scope.load("notes.txt", version="prod").data
+        (1, b'second')
+
+        Args:
+            expect: the number that the tag has to name now, or ``"absent"``.
+
+        Raises:
+            InvalidRef: *tag* or *expect* is none.
+            ArtifactNotFound, VersionNotFound: there is no such version to name.
+            Conflict: *expect* is not so; nothing was changed.
+            UnsafeBackend: the store does not rewrite on a condition, and a tag was to be moved with *expect*.
+        """
+        check_tag(tag)
+        if not (expect is None or expect == "absent" or (type(expect) is int and expect >= 0)):
+            raise InvalidRef(f"expect must be a version number or 'absent', not {expect!r}")
+        artifact = self.artifact(name)
+        env = yield from self.core.writing()
+        found = yield from self.stat(name, version)
+        yield from put_tag(env, artifact, tag, found.version, expect)
+        return found.version
+
+    def untag(self, name: str, tag: str) -> Steps[None]:
+        """Take a tag away; the version that it names stays.
+
+        Raises:
+            VersionNotFound: there is no such tag.
+        """
+        artifact = self.artifact(name)
+        yield from self.core.writing()
+        yield from remove_tag(artifact, check_tag(tag))
 
     def rotate(self, *, to: str, nobody_deletes: bool = False) -> Steps[Rotated]:
         """Wrap the data keys of all that lies here by the key *to*, and tell what was done. No payload is read or written.

@@ -137,7 +137,9 @@ class StoreOperations:
             return (yield from erase.erase(scope.folder))
         artifact = scope.artifact(name)
         count = yield from erase.erase(artifact.folder)
-        return count + (yield from erase.erase(artifact.hidden_folder))
+        for folder in (artifact.hidden_folder, artifact.tags_folder):
+            count += yield from erase.erase(folder)
+        return count
 
 
 def _subfolders(folder: str, skip: str = "") -> Steps[list[str]]:

@@ -109,7 +109,7 @@ def fetch(
                     artifact=artifact.label,
                 )
         if got is None and strict and not artifact.custody.takes_plain:
-            raise unauthenticated(artifact, number)
+            raise unauthenticated(artifact, f"version {number}")
     assert record is not None
     data = payload.data if whole and isinstance(payload, Got) else None
     return Found(number, record, got.data if got else b"", got.tag if got else "", data, key)

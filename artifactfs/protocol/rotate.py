@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import msgspec
 from msgspec import UNSET
 
-from artifactfs.backends.base import Got, Page, Stat
+from artifactfs.backends.base import Got, Page, Stat, Written
 from artifactfs.custody import Custody, check_key_id
 from artifactfs.errors import (
     BackendError,
@@ -22,16 +22,17 @@ from artifactfs.errors import (
     UnsupportedFormat,
 )
 from artifactfs.keys.base import looks_like_a_key, told_id
-from artifactfs.layout import RECORD, ArtifactId, ScopeId, parse_entry
+from artifactfs.layout import RECORD, TAGS, ArtifactId, ScopeId, parse_entry
 from artifactfs.names import decode as decode_name
 from artifactfs.names import is_segment
 from artifactfs.protocol.claim import rewrite_record
 from artifactfs.protocol.env import Env
-from artifactfs.protocol.ops import Get, List, Now, StatOf, Steps, together
+from artifactfs.protocol.ops import Get, List, Now, Put, Replace, StatOf, Steps, together
 from artifactfs.protocol.publish import ROUNDS
 from artifactfs.protocol.read import AT_ONCE
 from artifactfs.protocol.sealing import data_key, rewrap
-from artifactfs.records import Encryption, Record, Tombstone, decode, is_unfinished
+from artifactfs.protocol.tags import tag_at
+from artifactfs.records import CONTENT_TYPE, Encryption, Record, Tombstone, decode, decode_tag, is_unfinished
 
 MOST_TOLD = 100
 """Altered records that are named; more are counted."""
@@ -143,8 +144,12 @@ def rotate(env: Env, scope: ScopeId, tally: Tally) -> Steps[None]:
         page: Page
         (page,) = yield (List(scope.folder, after, deep=True),)
         listed: list[tuple[ArtifactId, int, bool]] = []
+        tags: list[tuple[ArtifactId, str]] = []
         for entry in page.entries:
             segment, _, key = entry.name.partition("/")
+            if segment == TAGS:
+                tags += tag_at(scope, key)
+                continue
             match parse_entry(key):
                 case ("payload", _):
                     payload = entry.name  # sorts directly before its record, perhaps on the page before
@@ -153,6 +158,8 @@ def rotate(env: Env, scope: ScopeId, tally: Tally) -> Steps[None]:
                     listed.append((artifact, number, entry.name == payload + RECORD))
         for start in range(0, len(listed), AT_ONCE):
             yield from together(*(_rotate(env, *one, tally) for one in listed[start : start + AT_ONCE]))
+        for start in range(0, len(tags), AT_ONCE):
+            yield from together(*(_rotate_tag(env, *one, tally) for one in tags[start : start + AT_ONCE]))
         after = page.next
 
 
@@ -187,9 +194,49 @@ def _rotate(env: Env, artifact: ArtifactId, number: int, published: bool, tally:
         sent = True
         if (yield from rewrite_record(env, artifact, number, data, got.tag)).done:
             return tally.count("rewrapped")
-    raise BackendError(
-        f"the record {artifact.record(number)!r} was refused {ROUNDS} times as changed: rotate again; if that does not "
-        "help, the store does not keep the tags that it gives",
+    raise _refused(artifact, artifact.record(number))
+
+
+def _rotate_tag(env: Env, artifact: ArtifactId, tag: str, tally: Tally) -> Steps[None]:
+    """As `_rotate`, of a tag, which is moved by being written anew."""
+    custody, key_of_tag = artifact.custody, artifact.tag(tag)
+    sent = False
+    for _ in range(ROUNDS):
+        got: Got | None
+        (got,) = yield (Get(key_of_tag),)
+        if got is None:
+            return
+        try:
+            record = decode_tag(got.data, key_of_tag)
+            if not custody.needs_key(artifact, record, got.data):
+                return tally.count("plain")
+            key = yield from data_key(artifact, record)
+            custody.check_tag(artifact, tag, got.data, key)
+            if record.encryption is not UNSET and record.encryption.key_id == tally.to:
+                return tally.count("rewrapped" if sent else "already")
+        except IntegrityError:
+            return tally.is_altered(f"{artifact.label}@{tag}")
+        except UnsupportedFormat:
+            return tally.count("unsupported")
+        except KeyUnavailable as error:
+            return tally.lacks(error.key_id or "")
+        seal = yield from rewrap(artifact, record, key, tally.to)
+        data = seal.stamp_tag(artifact, record, _with_wrapped(got.data, seal.encryption))
+        sent = True
+        written: Written
+        if env.conditional:
+            (written,) = yield (Replace(key_of_tag, data, CONTENT_TYPE, got.tag),)
+        else:
+            (written,) = yield (Put(key_of_tag, data, CONTENT_TYPE, once=True),)
+        if written.done:
+            return tally.count("rewrapped")
+    raise _refused(artifact, key_of_tag)
+
+
+def _refused(artifact: ArtifactId, key: str) -> BackendError:
+    return BackendError(
+        f"the record {key!r} was refused {ROUNDS} times as changed: rotate again; if that does not help, the store does not "
+        "keep the tags that it gives",
         artifact=artifact.label,
     )
 

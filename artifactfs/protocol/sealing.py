@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from artifactfs.backends.base import Backend
-from artifactfs.custody import Custody, DataKey, Seal, check_unwrapped, check_wrapped, fresh_key, wrapped_of
+from artifactfs.custody import Custody, DataKey, Seal, check_unwrapped, check_wrapped, fresh_key, told, wrapped_of
 from artifactfs.errors import ArtifactError, BackendError, IntegrityError, InvalidConfig, KeyUnavailable
 from artifactfs.keys.base import told_id
 from artifactfs.layout import ArtifactId
 from artifactfs.protocol.ops import Op, Steps
-from artifactfs.records import Encryption, Record, decode
+from artifactfs.records import Encryption, Record, TagRecord, decode
 from artifactfs.waiting import in_thread
 
 
@@ -39,7 +39,7 @@ def begin(artifact: ArtifactId, write_id: str) -> Steps[Seal | None]:
     return (yield from _wrapped(artifact, fresh_key(), custody.active(identity), write_id))
 
 
-def rewrap(artifact: ArtifactId, record: Record, key: DataKey, key_id: str) -> Steps[Seal]:
+def rewrap(artifact: ArtifactId, record: Record | TagRecord, key: DataKey, key_id: str) -> Steps[Seal]:
     """The data key of a record that was read, wrapped by another key."""
     return (yield from _wrapped(artifact, key, key_id, record.write_id))
 
@@ -116,13 +116,13 @@ def authenticated(artifact: ArtifactId, number: int, data: bytes) -> Steps[tuple
     return record, key
 
 
-def data_key(artifact: ArtifactId, record: Record) -> Steps[DataKey]:
+def data_key(artifact: ArtifactId, record: Record | TagRecord) -> Steps[DataKey]:
     """The data key that *record* holds wrapped."""
     custody, encryption = artifact.custody, record.encryption
     keys = custody.keys
     assert keys is not None and isinstance(encryption, Encryption)
     identity = artifact.identity(record.write_id)
-    wrapped = wrapped_of(artifact, record.version, encryption)
+    wrapped = wrapped_of(artifact, record)
     place = identity.encode() + encryption.key_id.encode() + wrapped
     secret = None if custody.local else custody.remembered.get(place)
     if secret is None:
@@ -130,7 +130,7 @@ def data_key(artifact: ArtifactId, record: Record) -> Steps[DataKey]:
             secret = yield from _asked(custody, lambda: keys.unwrap(encryption.key_id, wrapped, identity))
         except (IntegrityError, KeyUnavailable) as error:
             kind = IntegrityError if isinstance(error, IntegrityError) else KeyUnavailable
-            message = f"version {record.version} of {artifact.label!r}: {error}"
+            message = f"{told(record)} of {artifact.label!r}: {error}"
             raise kind(message, artifact=artifact.label, key_id=encryption.key_id) from error
         check_unwrapped(secret, keys)
         if not custody.local:

@@ -14,7 +14,8 @@ from __future__ import annotations
 from artifactfs.testing.store_lists import Listing
 from artifactfs.testing.store_reading import Reading
 from artifactfs.testing.store_saving import Saving
+from artifactfs.testing.store_tags import Tagging
 
 
-class StoreConformance(Saving, Reading, Listing):
-    """What saving, reading, listing and taking away promise, whatever store lies below."""
+class StoreConformance(Saving, Reading, Listing, Tagging):
+    """What saving, reading, listing, taking away and tagging promise, whatever store lies below."""

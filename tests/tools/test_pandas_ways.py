@@ -240,7 +240,7 @@ def test_what_is_not_there_is_said_as_users_of_pandas_expect(run_tool: Tool, roo
         ("folder", "IsADirectoryError", "folder"),
         ("version of a folder", "ValueError", "a folder is there"),
         ("time", "FileNotFoundError", "reports/t.csv"),
-        ("tag", "ValueError", "prod"),
+        ("tag", "FileNotFoundError", "no tag 'prod'"),
         ("written", "ValueError", "never changes"),
         ("no name", "IsADirectoryError", "folder"),
     ):

@@ -274,7 +274,7 @@ def test_what_cannot_be_scanned_is_refused_when_it_is_scanned(run_tool: Tool, ro
         refused(FileNotFoundError, "{HOME}/none.csv", "nothing lies at")
         refused(FileNotFoundError, "{HOME}/folder/t.csv@7", "nothing lies at")
         refused(FileNotFoundError, ["{HOME}/folder/t.csv", "{HOME}/none/*.csv"], "none/*.csv")
-        refused(ValueError, "{HOME}/folder/t.csv@prod", "no tag 'prod'")
+        refused(FileNotFoundError, "{HOME}/folder/t.csv@prod", "nothing lies at")
         refused(ValueError, "{HOME}/@0/folder", "numbers of their own")
         refused(ValueError, "memory://x/t.csv", "no artifact:// URL")
         try:

@@ -195,7 +195,7 @@ at = f"{{HOME}}/folder/t.parquet"
 fails(FileNotFoundError, lambda: pq.read_table(f"{{HOME}}/none.parquet", filesystem=fs), "none.parquet")
 fails(FileNotFoundError, lambda: pq.read_table(f"{{at}}@7", filesystem=fs), "@7")
 fails(FileNotFoundError, lambda: arrow.open_input_file(f"{{HOME}}/folder"), "folder")
-fails(ValueError, lambda: pq.read_table(f"{{at}}@prod", filesystem=fs), "no tag 'prod'")
+fails(FileNotFoundError, lambda: pq.read_table(f"{{at}}@prod", filesystem=fs), "@prod")
 fails(ValueError, lambda: pq.write_table(made, f"{{at}}@0", filesystem=fs), "never changes")
 fails(ValueError, lambda: arrow.delete_file(f"{{at}}@0"), "never changes")
 """,
