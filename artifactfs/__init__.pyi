@@ -26,6 +26,8 @@ from artifactfs.following import Follow as Follow
 from artifactfs.keys.base import Identity as Identity
 from artifactfs.keys.base import KeyProvider as KeyProvider
 from artifactfs.operations.reading import Artifact as Artifact
+from artifactfs.protocol.gc import Collected as Collected
+from artifactfs.protocol.gc import Leftover as Leftover
 from artifactfs.protocol.rotate import Rotated as Rotated
 from artifactfs.protocol.verify import Verified as Verified
 from artifactfs.records import Blob as Blob
@@ -51,6 +53,7 @@ __all__ = [
     "BackendError",
     "BackendUnavailable",
     "Blob",
+    "Collected",
     "Conflict",
     "Follow",
     "ForeignPayload",
@@ -63,6 +66,7 @@ __all__ = [
     "InvalidRef",
     "KeyProvider",
     "KeyUnavailable",
+    "Leftover",
     "PayloadTooLarge",
     "Pointer",
     "PointerNotManaged",

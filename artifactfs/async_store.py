@@ -153,6 +153,7 @@ class AsyncArtifactStore:
     sessions = lazily(StoreOperations.sessions)
     probe = awaited(StoreOperations.probe)
     compact = awaited(StoreOperations.compact)
+    gc = awaited(StoreOperations.gc)
     erase = awaited(StoreOperations.erase)
     rotate = awaited(StoreOperations.rotate)
     shred = awaited(StoreOperations.shred)
@@ -259,6 +260,7 @@ class AsyncScope:
     remove = awaited(ScopeOperations.remove)
     delete = awaited(ScopeOperations.delete)
     rotate = awaited(ScopeOperations.rotate)
+    gc = awaited(ScopeOperations.gc)
 
     @overload
     def open(

@@ -235,6 +235,7 @@ class ArtifactStore:
     sessions = lazily(StoreOperations.sessions)
     probe = blocking(StoreOperations.probe)
     compact = blocking(StoreOperations.compact)
+    gc = blocking(StoreOperations.gc)
     erase = blocking(StoreOperations.erase)
     rotate = blocking(StoreOperations.rotate)
     shred = blocking(StoreOperations.shred)
@@ -355,6 +356,7 @@ class Scope:
     remove = blocking(ScopeOperations.remove)
     delete = blocking(ScopeOperations.delete)
     rotate = blocking(ScopeOperations.rotate)
+    gc = blocking(ScopeOperations.gc)
 
     @overload
     def open(

@@ -99,11 +99,15 @@ class Page(NamedTuple):
 
 
 class Unfinished(NamedTuple):
-    """An upload that was begun and neither committed nor aborted. `token` is the backend's own."""
+    """An upload that was begun and neither committed nor aborted. `token` is the backend's own.
+
+    `size` in bytes is that of what was written, None where the store does not tell.
+    """
 
     key: str
     started: float
     token: str
+    size: int | None = None
 
 
 class Upload(Protocol):

@@ -227,7 +227,8 @@ class LocalBackend:
                     elif item.name.startswith(files.TEMPORARY):
                         with suppress(FileNotFoundError):
                             key = item.path[len(self._base) :]
-                            found.append(Unfinished(key, item.stat(follow_symlinks=False).st_mtime, key))
+                            stat = item.stat(follow_symlinks=False)
+                            found.append(Unfinished(key, stat.st_mtime, key, stat.st_size))
         except OSError as error:
             self._fail(error, folder)
         return found

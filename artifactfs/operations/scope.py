@@ -12,12 +12,14 @@ from artifactfs.errors import (
 from artifactfs.layout import ArtifactId
 from artifactfs.mime import check as check_mime
 from artifactfs.mime import guess
+from artifactfs.operations import upkeep
 from artifactfs.operations.core import rotating
 from artifactfs.operations.reading import Reading, Version, number_of
 from artifactfs.pointers import check_digest, check_size, check_uri
 from artifactfs.protocol.delete import delete_all, delete_version
 from artifactfs.protocol.env import Env
 from artifactfs.protocol.expect import Expected
+from artifactfs.protocol.gc import Collected
 from artifactfs.protocol.ops import Steps
 from artifactfs.protocol.rotate import Rotated, Tally, rotate
 from artifactfs.protocol.save import point, remove, save
@@ -244,3 +246,25 @@ class ScopeOperations(Reading):
         tally = Tally(to)
         yield from rotate(env, self.scope, tally)
         return tally.result()
+
+    def gc(self, *, dry_run: bool = False, nobody_writes: bool = False) -> Steps[Collected]:
+        """Collect what crashed savers and interrupted deletes have left here, and tell what went, what stays, and why.
+
+        Claims of numbers that were never published are ended, bytes under tombstones, uploads and temporary files that
+        nobody can complete, and needless marks and hints removed. Safe beside savers: what a running one may still need
+        is left, by the store's clock. Where it fails half-way, collect again. A session's does not include what its
+        user's sessions share.
+
+        >>> scope.gc(dry_run=True).collected
+        ()
+
+        Args:
+            dry_run: change nothing, and tell what would go.
+            nobody_writes: you vouch that nobody is saving here: for claims of streams in a store whose uploads complete
+                over whatever is there.
+
+        Raises:
+            AccessDenied: the store was opened with ``read_only=True``, and this is no dry run.
+            KeyUnavailable: the active key is not to be had, and a claim was to be ended.
+        """
+        return (yield from upkeep.gc(self.core, self.scope.folder, dry_run, nobody_writes))

@@ -10,9 +10,11 @@ from artifactfs.errors import (
 )
 from artifactfs.layout import STORE_FOLDER, ArtifactId, ScopeId
 from artifactfs.names import USER_SCOPE, check, decode, encode
+from artifactfs.operations import upkeep
 from artifactfs.operations.core import Core, rotating
 from artifactfs.protocol import ability, erase, names
 from artifactfs.protocol.compact import compact
+from artifactfs.protocol.gc import Collected
 from artifactfs.protocol.ops import Lazy, List, Steps
 from artifactfs.protocol.rotate import Rotated, Tally, rotate
 from artifactfs.protocol.sealing import shred
@@ -78,18 +80,23 @@ class StoreOperations:
         self.core.env = None
         return self.core.abilities
 
-    def compact(self) -> Steps[int]:
+    def compact(self, *, dry_run: bool = False) -> Steps[int]:
         """Remove the tombstones and fences of numbers that ended more than seven days ago; how many there were.
 
-        The newest number of each artifact and every hundredth one stay taken. Safe beside running savers.
+        The newest number of each artifact and every hundredth one stay taken. Safe beside running savers. With *dry_run*
+        they are counted and stay.
         """
-        env = yield from self.core.writing()
+        env = yield from upkeep.planning(self.core) if dry_run else self.core.writing()
         cleared = 0
         for scope in (yield from self.scopes()):
             for name in (yield from _subfolders(scope.folder)):
                 if not name.startswith("@"):
-                    cleared += yield from compact(env, ArtifactId(scope, decode(name)))
+                    cleared += yield from compact(env, ArtifactId(scope, decode(name)), dry_run=dry_run)
         return cleared
+
+    def gc(self, *, dry_run: bool = False, nobody_writes: bool = False) -> Steps[Collected]:
+        """As `Scope.gc`, of everything in the store."""
+        return (yield from upkeep.gc(self.core, "", dry_run, nobody_writes))
 
     def rotate(self, *, to: str, nobody_deletes: bool = False) -> Steps[Rotated]:
         """As `Scope.rotate`, of everything in the store."""
@@ -122,23 +129,27 @@ class StoreOperations:
                     found.append(ScopeId(*place, self.core.custody, as_stored=True))
         return found
 
-    def erase(self, app: str, user: str, session: str | None = None, name: str | None = None) -> Steps[int]:
+    def erase(
+        self, app: str, user: str, session: str | None = None, name: str | None = None, *, dry_run: bool = False
+    ) -> Steps[int]:
         """Remove every trace of a user, of one session, or of one artifact; how many objects there were.
 
         Versions, tombstones and the names in them are gone, and numbers may be given again. To be used when nobody is
         saving there; not atomic: where it fails, erase again. For an artifact of the user's scope give ``name`` alone.
+        With *dry_run* the objects are counted and stay.
         """
-        yield from self.core.writing()
-        self.core.forget_all()
+        if not dry_run:
+            yield from self.core.writing()
+            self.core.forget_all()
         if session is None and name is None:
-            return (yield from erase.erase(self._user_folder(app, user)))
+            return (yield from erase.erase(self._user_folder(app, user), dry_run=dry_run))
         scope = ScopeId(app, user, session, self.core.custody)
         if name is None:
-            return (yield from erase.erase(scope.folder))
+            return (yield from erase.erase(scope.folder, dry_run=dry_run))
         artifact = scope.artifact(name)
-        count = yield from erase.erase(artifact.folder)
+        count = yield from erase.erase(artifact.folder, dry_run=dry_run)
         for folder in (artifact.hidden_folder, artifact.tags_folder):
-            count += yield from erase.erase(folder)
+            count += yield from erase.erase(folder, dry_run=dry_run)
         return count
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from artifactfs.backends.base import Got, Page
+from artifactfs.errors import IntegrityError, UnsupportedFormat
 from artifactfs.layout import HINT_EVERY, ArtifactId
 from artifactfs.protocol.env import Env
 from artifactfs.protocol.listing import View, look_all
@@ -11,8 +12,8 @@ from artifactfs.protocol.read import AT_ONCE, newest
 from artifactfs.records import Removed, Tombstone, decode
 
 
-def compact(env: Env, artifact: ArtifactId) -> Steps[int]:
-    """Remove what is left of numbers whose bytes are gone since a week; how many numbers were cleared.
+def compact(env: Env, artifact: ArtifactId, *, dry_run: bool = False) -> Steps[int]:
+    """Remove what is left of numbers whose bytes are gone since a week; how many numbers were cleared, or would be.
 
     The newest number's record always stays, so that no number is given twice, and so does every hundredth one, by
     which the newest is found. A payload goes before its record: between the two the number stays taken.
@@ -30,20 +31,24 @@ def compact(env: Env, artifact: ArtifactId) -> Steps[int]:
     cleared = 0
     for start in range(0, len(candidates), AT_ONCE):
         some = candidates[start : start + AT_ONCE]
-        cleared += sum((yield from together(*(_clear(artifact, number, view.top) for number in some))))
-    yield from _clear_hints_and_marks(artifact, view)
+        cleared += sum((yield from together(*(_clear(artifact, number, view.top, dry_run) for number in some))))
+    if not dry_run:
+        yield from _clear_hints_and_marks(artifact, view)
     return cleared
 
 
-def _clear(artifact: ArtifactId, number: int, top: int) -> Steps[bool]:
+def _clear(artifact: ArtifactId, number: int, top: int, dry_run: bool) -> Steps[bool]:
     got: Got | None
     (got,) = yield (Get(artifact.record(number)),)
-    record = None if got is None else decode(got.data, artifact.record(number))
+    try:
+        record = None if got is None else decode(got.data)
+    except (IntegrityError, UnsupportedFormat):
+        return False
     if not isinstance(record, Tombstone):
         return False
     if number == top and record.reason == "fenced":
         return False
-    for key in leftovers(artifact, number, top):
+    for key in () if dry_run else leftovers(artifact, number, top):
         yield (Delete((key,)),)
     return True
 

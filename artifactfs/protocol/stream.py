@@ -13,7 +13,7 @@ from typing import Any
 
 from artifactfs.backends.base import Got, Upload, Written
 from artifactfs.codecs.plain import Plain
-from artifactfs.errors import ArtifactError, Conflict
+from artifactfs.errors import ArtifactError, BackendError, BackendUnavailable, Conflict
 from artifactfs.layout import ArtifactId
 from artifactfs.protocol.claim import Claim, Draft, Memory, finished, rewrite_record, stored_form
 from artifactfs.protocol.env import Clocked, Env
@@ -22,7 +22,7 @@ from artifactfs.protocol.ops import Abort, Batch, Begin, Get, Part, Pull, Rewind
 from artifactfs.protocol.publish import ROUNDS, Attempt, give_up, publish_upload
 from artifactfs.protocol.save import SEALED_TYPE, claim_for, tidy
 from artifactfs.protocol.sealing import begin
-from artifactfs.records import Record
+from artifactfs.records import Record, Tombstone, decode
 
 
 def save_stream(
@@ -75,8 +75,10 @@ def _send(env: Env, artifact: ArtifactId, claim: Claim, content_type: str) -> St
             published = yield from publish_upload(env, artifact, claim, sending.upload, stored, sha256, attempt)
     except GeneratorExit:
         raise
-    except BaseException:
+    except BaseException as error:
         yield from sending.drop()
+        if not attempt.may_be_there and (yield from sending.was_collected(error)):
+            return None
         yield from give_up(env, artifact, sending.claim, attempt)
         raise
     if not published:
@@ -130,6 +132,17 @@ class _Sending:
         self.renewed = Clocked.read(self.env)
         self.claim = replace(self.claim, tag=tag)
         return True
+
+    def was_collected(self, error: BaseException) -> Steps[bool]:
+        """Whether *error* came because the claim was ended, and the upload taken away with it."""
+        if not isinstance(error, BackendError) or isinstance(error, BackendUnavailable):
+            return False
+        try:
+            got: Got | None
+            (got,) = yield (Get(self.artifact.record(self.claim.number)),)
+            return got is not None and isinstance(decode(got.data), Tombstone)
+        except ArtifactError:
+            return False
 
     def drop(self) -> Steps[None]:
         """Leave no parts behind. What fails here is left to whoever collects unfinished uploads."""
