@@ -211,8 +211,8 @@ def decode_tag(data: bytes, key: str) -> TagRecord:
         try:
             found = _peek.decode(data).format
         except _UNREADABLE:
-            found = FORMAT
-        if found == FORMAT:
+            found = 0
+        if found in (0, FORMAT):
             raise IntegrityError(
                 f"the tag {key!r} does not decode ({error}): it was altered or cut off; set it again, or take it away"
             ) from error

@@ -47,6 +47,7 @@ class Kept:
 
     def __init__(self) -> None:
         self.versions: dict[int, Version] = {}
+        self.tags: dict[str, int] = {}
         self.highest = -1
         self.skipped = 0
 
@@ -64,7 +65,7 @@ class Kept:
 
 
 class StoreMachine(RuleBasedStateMachine):
-    """Saves, reads, listings, removals and deletions, in any order, with the store opened anew in between."""
+    """Saves, reads, listings, tags, removals and deletions, in any order, with the store opened anew in between."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -193,6 +194,37 @@ class StoreMachine(RuleBasedStateMachine):
                 scope.delete(name, number)
         for each in gone:
             del kept.versions[each]
+
+    @rule(place=places, name=names, tag=st.sampled_from(["prod", "test"]), number=st.none() | st.integers(-3, 5))
+    def tag(self, place: int, name: str, tag: str, number: int | None) -> None:
+        scope, name, kept = self._at(place, name)
+        one = kept.newest if number is None else number if number >= 0 else self._nth(kept, number)
+        if one in kept.loadable:
+            assert scope.tag(name, tag, number) == one
+            kept.tags[tag] = one
+        else:
+            with pytest.raises((ArtifactNotFound, VersionNotFound)):
+                scope.tag(name, tag, number)
+
+    @rule(place=places, name=names, tag=st.sampled_from(["prod", "test"]))
+    def untag(self, place: int, name: str, tag: str) -> None:
+        scope, name, kept = self._at(place, name)
+        if kept.tags.pop(tag, None) is not None:
+            scope.untag(name, tag)
+        else:
+            with pytest.raises(VersionNotFound):
+                scope.untag(name, tag)
+
+    @rule(place=places, name=names)
+    def read_by_tag(self, place: int, name: str) -> None:
+        scope, name, kept = self._at(place, name)
+        assert scope.tags(name) == kept.tags
+        for tag, number in kept.tags.items():
+            if number in kept.loadable:
+                assert scope.load(name, tag).data == kept.versions[number].data
+            else:
+                with pytest.raises((ArtifactNotFound, VersionNotFound)):
+                    scope.load(name, tag)
 
     @rule(place=places)
     def list_names(self, place: int) -> None:
