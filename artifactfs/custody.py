@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
-from artifactfs.codecs.base import Codec
+from artifactfs.codecs.base import Codec, Encoder
 from artifactfs.codecs.plain import Plain
 from artifactfs.errors import BackendUnavailable, IntegrityError, InvalidConfig, KeyUnavailable, UnsupportedFormat
 from artifactfs.keys.base import KEY_BYTES, MAX_KEY_ID, MAX_WRAPPED, Identity, KeyProvider, length_prefixed, told_id
@@ -74,6 +74,12 @@ class Seal:
 
     def codec(self) -> Codec:
         return sealed(self.key, self.identity)
+
+    def repeatable(self, sha256: str) -> Encoder:
+        """What seals the one content of that digest, to the same bytes every time."""
+        from artifactfs.codecs.sealed import Sealed
+
+        return Sealed(self.key.secret, self.identity.encode()).repeatable(bytes.fromhex(sha256))
 
     def stamp(self, artifact: ArtifactId, record: Record, plain: bytes) -> bytes:
         """*plain*, the encoded *record*, with its ``mac``; longer than any tombstone of that name, if it is none itself."""

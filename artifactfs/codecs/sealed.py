@@ -35,6 +35,7 @@ HEAD = 56
 _SEALED_CHUNK = CHUNK + TAG
 _KEY, _NONCE = 32, 12
 _LABEL = b"c2sp.org/chunked-encryption@v1+AEAD_AES_256_GCM\0"
+_REPEATABLE = b"artifactfs repeatable salt v1"
 
 
 def sealed_size(size: int) -> int:
@@ -85,6 +86,13 @@ class Sealed:
 
     def encoder(self) -> _Encoder:
         return self._encoder(secrets.token_bytes(SALT))
+
+    def repeatable(self, digest: bytes) -> _Encoder:
+        """An encoder of the one content whose SHA-256 is *digest*, which seals it to the same bytes every time.
+
+        Its salt is made of the digest with the data key: other content has another salt, and nobody learns the digest.
+        """
+        return self._encoder(hmac.digest(self._data_key, _REPEATABLE + digest, "sha256")[:SALT])
 
     def decoder(self, head: Bytes, size: int) -> _Decoder:
         view = memoryview(head)

@@ -131,7 +131,7 @@ def _until_settled(
         written = yield from send()
         sent += written.tries
         if written.done:
-            return sent == 1 or not _was_fenced((yield from _sweep(artifact, claim.number)))
+            return sent == 1 or not _was_fenced((yield from sweep(artifact, claim.number)))
         there: Stat | None
         (there,) = yield (StatOf(artifact.payload(claim.number)),)
         ours = None if there is None else (yield from is_ours(there.size))
@@ -140,7 +140,7 @@ def _until_settled(
                 continue
             return (yield from _what_became(artifact, claim))
         if ours:
-            return not _was_fenced((yield from _sweep(artifact, claim.number)))
+            return not _was_fenced((yield from sweep(artifact, claim.number)))
         state = yield from _look_at_other(artifact, claim)
         if state is not None:
             return state
@@ -185,7 +185,7 @@ def _look_at_other(artifact: ArtifactId, claim: Claim) -> Steps[bool | None]:
     )
 
 
-def _sweep(artifact: ArtifactId, number: int) -> Steps[Tombstone | None]:
+def sweep(artifact: ArtifactId, number: int) -> Steps[Tombstone | None]:
     """If a tombstone has come meanwhile, remove the payload that an attempt of ours may have put back below it.
 
     The version is published by now, so a store that fails here does not make the save fail.

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from artifactfs.backends.base import Got, Upload, Written
+from artifactfs.codecs.base import Encoder
 from artifactfs.codecs.plain import Plain
 from artifactfs.errors import ArtifactError, BackendError, BackendUnavailable, Conflict
 from artifactfs.layout import ArtifactId
@@ -64,7 +65,7 @@ def save_stream(
 
 def _send(env: Env, artifact: ArtifactId, claim: Claim, content_type: str) -> Steps[Record | None]:
     """Upload and publish under *claim*; None where it was fenced. Nothing is left behind where this raises."""
-    sending = _Sending(env, artifact, claim, content_type)
+    sending = Sending(env, artifact, claim, content_type)
     attempt = Attempt()
     published = False
     try:
@@ -87,11 +88,14 @@ def _send(env: Env, artifact: ArtifactId, claim: Claim, content_type: str) -> St
     return record
 
 
-class _Sending:
+class Sending:
     """A stream on its way into the store: its upload, and its claim with the record's latest tag."""
 
-    def __init__(self, env: Env, artifact: ArtifactId, claim: Claim, content_type: str) -> None:
+    def __init__(
+        self, env: Env, artifact: ArtifactId, claim: Claim, content_type: str, encoder: Encoder | None = None
+    ) -> None:
         self.env, self.artifact, self.claim = env, artifact, claim
+        self.encoder = encoder or (Plain() if claim.seal is None else claim.seal.codec()).encoder()
         self.begin = Begin(artifact.payload(claim.number), content_type)
         self.upload: Upload | None = None
         self.renewed = claim.began
@@ -99,8 +103,7 @@ class _Sending:
     def all(self) -> Steps[tuple[int, int, str]]:
         """Send the whole stream; its size, and size and SHA-256 of what is stored. The next piece is pulled meanwhile."""
         assert self.upload is not None
-        encoder = (Plain() if self.claim.seal is None else self.claim.seal.codec()).encoder()
-        digest, size, stored = hashlib.sha256(), 0, 0
+        encoder, digest, size, stored = self.encoder, hashlib.sha256(), 0, 0
         piece: bytes
         (piece,) = yield (Pull(),)
         while piece:
