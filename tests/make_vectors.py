@@ -192,8 +192,44 @@ def _record(
     return facts
 
 
+def tags() -> dict[str, Any]:
+    return {
+        "keys": {"v1": second.text(KEYS["v1"])},
+        "sealed": [
+            _tag(turn, *case, sealed=True) for turn, case in enumerate(((REPORT, "prod", 3), (SHARED, "q1-ok", 12)))
+        ],
+        "plain": [_tag(0, REPORT, "prod", 3, sealed=False)],
+    }
+
+
+def _tag(turn: int, identity: Identity, tag: str, number: int, *, sealed: bool) -> dict[str, Any]:
+    key = data_key(turn)
+    wrapped = second.text(second.wrap(KEYS["v1"], nonce(turn), key, identity))
+    fields = {
+        "kind": "tag",
+        "format": 1,
+        "filename": identity.name,
+        "tag": tag,
+        "version": number,
+        "timestamp": "2026-11-20T19:03:17.250000Z",
+        "write_id": identity.write_id,
+        **({"encryption": {"key_id": "v1", "wrapped_key": wrapped}} if sealed else {}),
+    }
+    folder, _, segment = FOLDERS[identity.name].rpartition("/")
+    facts: dict[str, Any] = {"key": f"{folder}/@tags/{segment}/{tag}", "identity": identity._asdict()}
+    if sealed:
+        facts |= {"data_key": key.hex(), "place": second.place_bytes(identity, f"@{tag}").hex()}
+    record = second.authenticated(key, identity, fields, 0) if sealed else second.compact(fields)
+    return facts | {"record": record.decode()}
+
+
 def files() -> dict[str, str]:
-    made = {"payloads.json": payloads(), "wrapped_keys.json": wrapped_keys(), "records.json": records()}
+    made = {
+        "payloads.json": payloads(),
+        "wrapped_keys.json": wrapped_keys(),
+        "records.json": records(),
+        "tags.json": tags(),
+    }
     return {name: json.dumps(vectors, indent=2, ensure_ascii=False) + "\n" for name, vectors in made.items()}
 
 

@@ -35,7 +35,8 @@ def identity_bytes(identity: Identity) -> bytes:
     return prefixed("1", identity.app, identity.user, identity.session, identity.name, identity.write_id)
 
 
-def place_bytes(identity: Identity, number: int) -> bytes:
+def place_bytes(identity: Identity, number: int | str) -> bytes:
+    """Of a version by its number, of a tag by ``@`` and the tag."""
     return prefixed("1", identity.app, identity.user, identity.session, identity.name, str(number))
 
 
@@ -121,7 +122,7 @@ def mac_key(data_key: bytes) -> bytes:
     return hkdf_expand(data_key, b"artifactfs record mac v1", 32)
 
 
-def mac(data_key: bytes, identity: Identity, number: int, body: bytes) -> str:
+def mac(data_key: bytes, identity: Identity, number: int | str, body: bytes) -> str:
     return hmac.new(mac_key(data_key), place_bytes(identity, number) + body, hashlib.sha256).hexdigest()
 
 
@@ -138,10 +139,11 @@ def longest_tombstone(name: str, number: int) -> int:
 def authenticated(data_key: bytes, identity: Identity, fields: dict[str, Any], least: int) -> bytes:
     """The stored record of *fields*, of at least *least* bytes."""
     body = compact(fields)[:-1]
+    place = f"@{fields['tag']}" if fields["kind"] == "tag" else fields["version"]
     body += b" " * (least - len(body) - len(b',"mac":""}') - 64)
-    return body + b',"mac":"' + mac(data_key, identity, fields["version"], body).encode() + b'"}'
+    return body + b',"mac":"' + mac(data_key, identity, place, body).encode() + b'"}'
 
 
-def is_authentic(data_key: bytes, identity: Identity, number: int, record: bytes) -> bool:
+def is_authentic(data_key: bytes, identity: Identity, number: int | str, record: bytes) -> bool:
     body, end = record[:-74], record[-74:]
     return end == b',"mac":"' + mac(data_key, identity, number, body).encode() + b'"}'

@@ -32,7 +32,7 @@ def _vectors(name: str) -> Any:
     return json.loads((make_vectors.VECTORS / name).read_text(encoding="utf-8"))
 
 
-PAYLOADS, WRAPPED, RECORDS = map(_vectors, ("payloads.json", "wrapped_keys.json", "records.json"))
+PAYLOADS, WRAPPED, RECORDS, TAGS = map(_vectors, ("payloads.json", "wrapped_keys.json", "records.json", "tags.json"))
 by_size = pytest.mark.parametrize("vector", PAYLOADS["sealed"], ids=lambda vector: str(vector["size"]))
 by_kind = pytest.mark.parametrize("vector", RECORDS["sealed"], ids=lambda vector: json.loads(vector["record"])["kind"])
 
@@ -216,6 +216,46 @@ def test_an_authenticated_record_is_written_as_its_vector_says(vector: dict[str,
 @pytest.mark.parametrize("vector", RECORDS["plain"], ids=lambda vector: json.loads(vector["record"])["kind"])
 def test_a_plain_record_is_written_as_its_vector_says(vector: dict[str, Any]) -> None:
     assert records.encode(records.decode(vector["record"].encode())) == vector["record"].encode()
+
+
+# tags
+
+
+@pytest.mark.parametrize("vector", TAGS["sealed"], ids=lambda vector: json.loads(vector["record"])["tag"])
+def test_an_authenticated_tag_is_written_as_its_vector_says_and_belongs_to_its_place_alone(
+    vector: dict[str, Any],
+) -> None:
+    stored, whose = vector["record"].encode(), Identity(**vector["identity"])
+    record = records.decode_tag(stored, vector["key"])
+    assert isinstance(record.encryption, records.Encryption)
+    artifact = ScopeId(whose.app, whose.user, whose.session or None).artifact(whose.name)
+    assert artifact.tag(record.tag) == vector["key"]
+    assert length_prefixed("1", *whose[:4], f"@{record.tag}").hex() == vector["place"]
+    key = bytes.fromhex(vector["data_key"])
+    seal = Seal(DataKey(key), whose, record.encryption.key_id, second.from_text(record.encryption.wrapped_key))
+    assert seal.stamp_tag(artifact, record, records.encode(record)) == stored
+    identity = second.Identity(**vector["identity"])
+    assert second.is_authentic(key, identity, f"@{record.tag}", stored)
+    for place in ("@other", record.version):
+        assert not second.is_authentic(key, identity, place, stored)
+
+
+def test_a_plain_tag_is_written_as_its_vector_says() -> None:
+    (vector,) = TAGS["plain"]
+    assert records.encode(records.decode_tag(vector["record"].encode(), "")) == vector["record"].encode()
+
+
+@pytest.mark.parametrize("sort", ["sealed", "plain"])
+def test_a_store_reads_tags_that_the_second_reading_wrote(tmp_path: Path, ring: Keyring, sort: str) -> None:
+    for vector in TAGS[sort]:
+        path = tmp_path / vector["key"]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(vector["record"].encode())
+    options: dict[str, Any] = {"keys": ring, "active_key_id": "v1"} if sort == "sealed" else {}
+    with ArtifactStore(tmp_path, **options) as store:
+        scope = store.scope("shop", "alice", "s1")
+        assert scope.tags("report.csv") == {"prod": 3}
+        assert scope.tags("user:reports/q1.csv") == ({"q1-ok": 12} if sort == "sealed" else {})
 
 
 # a store
