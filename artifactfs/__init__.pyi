@@ -35,6 +35,8 @@ from artifactfs.records import Pointer as Pointer
 from artifactfs.records import Record as Record
 from artifactfs.records import Removed as Removed
 from artifactfs.refs import Ref as Ref
+from artifactfs.retention import RetentionPolicy as RetentionPolicy
+from artifactfs.retention import RetentionRule as RetentionRule
 from artifactfs.store import ArtifactStore as ArtifactStore
 from artifactfs.store import Scope as Scope
 
@@ -73,6 +75,8 @@ __all__ = [
     "Record",
     "Ref",
     "Removed",
+    "RetentionPolicy",
+    "RetentionRule",
     "Rotated",
     "Scope",
     "UnsafeBackend",
