@@ -1,0 +1,381 @@
+"""One artifact on its way to another store, and what is told of it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from artifactfs.backends.base import WHOLE_LIMIT, Backend, Entry, Got, Upload, Written
+from artifactfs.drivers import perform, run
+from artifactfs.layout import ArtifactId, parse_entry
+from artifactfs.protocol.claim import rewrite_record
+from artifactfs.protocol.env import Env
+from artifactfs.protocol.listing import View
+from artifactfs.protocol.marks import EMPTY_TYPE, mark_hidden
+from artifactfs.protocol.ops import Abort, Begin, Commit, Create, Delete, Get, Op, Part, Put, Replace, together
+from artifactfs.protocol.read import AT_ONCE
+from artifactfs.protocol.transplant import Told, Whole, create_record, decoded, look_at, plan
+from artifactfs.records import CONTENT_TYPE, Pointer, Removed, Tombstone
+from artifactfs.refs import is_tag
+
+PIECE = 4 * 1024 * 1024
+"""Bytes of a long payload that are held at a time."""
+
+MOST_TOLD = 1000
+"""Troubles of one kind that are named; more are counted."""
+
+
+class Trouble(msgspec.Struct, frozen=True, order=True):
+    """What was not copied, as ``app/user/session/name@N``, an artifact or a key; and why."""
+
+    what: str
+    why: str
+
+
+class Migrated(msgspec.Struct, frozen=True, kw_only=True):
+    """What a migration has seen and done. A number is a version, a removal among them, or what is left of one.
+
+    Attributes:
+        copied: numbers that are at the destination now, read back and found to be what the source holds.
+        copied_bytes: the bytes of their payloads.
+        already: numbers that were there before.
+        deleted: versions that were deleted for good at the source since, and are now deleted at the destination, too.
+        tags: tags that were set or moved at the destination.
+        in_progress: numbers that are claimed at the source and not published. Migrate again when their saves have ended.
+        conflicts: numbers that the destination has given to something else. Nothing there was changed.
+        damaged: versions that are not what was saved, at the source already. They are not copied.
+        left_out: what cannot be kept, or is not to be.
+        failed: artifacts, or parts of them, that an error kept from being copied. Migrate again.
+        more: for each of these five, how many more there are than are named.
+        dry_run: nothing was written, and no payload read: this is what would be done.
+    """
+
+    copied: int = 0
+    copied_bytes: int = 0
+    already: int = 0
+    deleted: int = 0
+    tags: int = 0
+    in_progress: tuple[Trouble, ...] = ()
+    conflicts: tuple[Trouble, ...] = ()
+    damaged: tuple[Trouble, ...] = ()
+    left_out: tuple[Trouble, ...] = ()
+    failed: tuple[Trouble, ...] = ()
+    more: dict[str, int] = {}
+    dry_run: bool = False
+
+    @property
+    def complete(self) -> bool:
+        """Whether the destination has all that the source had when it was read."""
+        return not (self.in_progress or self.conflicts or self.damaged or self.left_out or self.failed)
+
+
+class Tally:
+    """A `Migrated` that is still being counted. It is pickled."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = {}
+        self.told: dict[str, list[Trouble]] = {}
+        self.more: dict[str, int] = {}
+
+    def count(self, what: str, by: int = 1) -> None:
+        self.counts[what] = self.counts.get(what, 0) + by
+
+    def tell(self, kind: str, what: str, why: str) -> None:
+        told = self.told.setdefault(kind, [])
+        if len(told) < MOST_TOLD:
+            told.append(Trouble(what, why))
+        else:
+            self.more[kind] = self.more.get(kind, 0) + 1
+
+    def add(self, other: Tally) -> None:
+        for what, count in other.counts.items():
+            self.count(what, count)
+        for kind, told in other.told.items():
+            for one in told:
+                self.tell(kind, one.what, one.why)
+        for kind, count in other.more.items():
+            self.more[kind] = self.more.get(kind, 0) + count
+
+    def result(self, dry_run: bool) -> Migrated:
+        told: dict[str, Any] = dict(self.counts)
+        told |= {kind: tuple(sorted(some)) for kind, some in self.told.items()}
+        return Migrated(more=dict(self.more), dry_run=dry_run, **told)
+
+
+class Item(NamedTuple):
+    """An artifact, and what both stores list of it; keys by their names in the folders where they belong.
+
+    `marks` are those that the destination lacks, `tags` all of the source, and `tagged` those of the destination.
+    """
+
+    artifact: ArtifactId
+    here: Sequence[Entry]
+    there: Sequence[Entry]
+    marks: Sequence[str]
+    tags: Sequence[str]
+    tagged: Sequence[str]
+
+
+class Way(NamedTuple):
+    """From where to where; `env` is None where nothing is to be written. *pointers_only*: no bytes are saved there."""
+
+    source: Backend
+    destination: Backend
+    env: Env | None
+    pointers_only: bool
+
+
+class Transfer:
+    """One artifact on its way: its marks, its numbers in their order, hints, and last its tags.
+
+    Marks come before what they speak of, and tags after it, as savers see to. Numbers ascend, so that at the destination
+    too each was claimed after the one below it.
+    """
+
+    def __init__(self, way: Way, item: Item, tally: Tally) -> None:
+        self.artifact, self.item, self.tally = item.artifact, item, tally
+        self.source, self.destination, self.env, self.pointers_only = way
+        self.here, self.there = View(), View()
+        self.here.add(item.here)
+        self.there.add(item.there)
+        self.top = self.there.top
+
+    def run(self) -> None:
+        for entry in self.item.here:
+            if parse_entry(entry.name) is None:
+                self.tally.tell("left_out", self.artifact.folder + entry.name, "no key of this format")
+        self._empty(self.artifact.mark(int(mark)) for mark in self.item.marks if mark.isdecimal())
+        for numbers in self._batches():
+            self._batch(numbers)
+        self._look_for_more()
+        self._empty(self.artifact.hint(hint) for hint in self.here.hints - self.there.hints if hint <= self.top)
+        self._tags()
+
+    def _tell(self, number: int, kind: str, why: str) -> None:
+        self.tally.tell(kind, f"{self.artifact.label}@{number}", why)
+
+    def _ask(self, backend: Backend, ops: Sequence[Op]) -> tuple[Any, ...]:
+        return perform(tuple(ops), backend, None) if ops else ()
+
+    def _empty(self, keys: Iterable[str]) -> None:
+        if self.env is not None:
+            self._ask(self.destination, [Put(key, b"", EMPTY_TYPE) for key in sorted(keys)])
+
+    def _batches(self) -> Iterator[list[int]]:
+        """Some numbers at a time, of as many bytes as one request may hold; a longer payload's by itself."""
+        some: list[int] = []
+        held = 0
+        for number in sorted(self.here.payloads.keys() | self.here.records.keys()):
+            size = 0 if number in self.there.payloads else self.here.payloads.get(number, 0)
+            if some and (len(some) == AT_ONCE or held + size > WHOLE_LIMIT):
+                yield some
+                some, held = [], 0
+            some.append(number)
+            held += size
+        if some:
+            yield some
+
+    def _batch(self, numbers: Sequence[int]) -> None:
+        payload = self.env is not None
+        looks = [
+            look_at(self.artifact, n, self.here.payloads.get(n), payload=payload and n not in self.there.payloads)
+            for n in numbers
+        ]
+        known = [number for number in numbers if number in self.there.records]
+        records: dict[int, Got | None] = dict(
+            zip(known, self._ask(self.destination, [Get(self.artifact.record(n)) for n in known]), strict=True)
+        )
+        new: list[tuple[Whole, bool]] = []
+        for number, whole in zip(numbers, run(together(*looks), self.source), strict=True):
+            if isinstance(whole, Told):
+                self._tell(number, whole.trouble, whole.why)
+            elif whole is not None:
+                if self.pointers_only and not isinstance(whole.record, (Pointer, Removed, Tombstone)):
+                    self._tell(number, "left_out", "the destination is of mode='pointer_only', and takes no bytes")
+                    continue
+                todo = plan(self.artifact, whole, records.get(number), self.there.payloads.get(number))
+                match todo:
+                    case Told():
+                        self._tell(number, todo.trouble, todo.why)
+                    case "copy" | "publish":
+                        self.top = max(self.top, number)
+                        new.append((whole, todo == "copy"))
+                    case "already":
+                        self.tally.count("already")
+                    case "compare":
+                        self._compare(whole)
+                    case "bury" | "sweep":
+                        self._end(whole, records.get(number), rewrite=todo == "bury")
+        self._plant(new)
+
+    def _plant(self, new: Sequence[tuple[Whole, bool]]) -> None:
+        """Create the records, one after the other, then the payloads; and read back what is there then."""
+        created: list[Whole] = []
+        for whole, record in new:
+            if self.env is None:
+                self._copied(whole)
+            elif whole.size >= 0 and whole.data is None:
+                self._stream(whole, record)
+            elif record and whole.raw and not run(create_record(self.artifact, whole), self.destination):
+                self._tell(whole.number, "conflicts", "the destination has given that number away at this moment")
+            else:
+                created.append(whole)
+        with_payload = [whole for whole in created if whole.data is not None]
+        key = self.artifact.payload
+        self._ask(
+            self.destination,
+            [Create(key(one.number), one.data, one.content_type) for one in with_payload if one.data is not None],
+        )
+        seen = self._ask(self.destination, [Get(key(whole.number)) for whole in with_payload])
+        digests = {
+            whole.number: None if got is None else hashlib.sha256(got.data).hexdigest()
+            for whole, got in zip(with_payload, seen, strict=True)
+        }
+        self._check(created, digests)
+
+    def _stream(self, whole: Whole, record: bool) -> None:
+        """Copy a long payload in pieces. Its record is created when all of it is there, and it is published then."""
+        key = self.artifact.payload(whole.number)
+        begin = Begin(key, whole.content_type)
+        published = False
+        try:
+            self._ask(self.destination, [begin])
+            (upload,) = begin.begun
+            digest = self._digest(self.source, whole, upload)
+            if digest is None or (whole.digest is not None and digest != whole.digest):
+                gone = digest is None
+                why = "was taken away or replaced while it was read" if gone else "has another digest than was saved"
+                self._tell(whole.number, "failed" if gone else "damaged", f"the payload {why}")
+            elif record and whole.raw and not run(create_record(self.artifact, whole), self.destination):
+                self._tell(whole.number, "conflicts", "the destination has given that number away at this moment")
+            else:
+                written: Written
+                (written,) = self._ask(self.destination, [Commit(upload)])
+                published = written.done
+                whole = whole._replace(digest=digest)
+                self._check([whole], {whole.number: self._digest(self.destination, whole)})
+        finally:
+            if not published:
+                self._ask(self.destination, [Abort(upload) for upload in begin.begun])
+
+    def _digest(self, backend: Backend, whole: Whole, upload: Upload | None = None) -> str | None:
+        """The digest of a payload, which goes to *upload* on the way; None where it is another one or none by now."""
+        digest = hashlib.sha256()
+        for start in range(0, max(whole.size, 1), PIECE):
+            got: Got | None
+            (got,) = self._ask(backend, [Get(self.artifact.payload(whole.number), start, start + PIECE)])
+            if got is None or got.size != whole.size or len(got.data) != min(PIECE, whole.size - start):
+                return None
+            digest.update(got.data)
+            if upload is not None:
+                self._ask(self.destination, [Part(upload, got.data)])
+        return digest.hexdigest()
+
+    def _check(self, planted: Sequence[Whole], digests: dict[int, str | None]) -> None:
+        """Hold what is at the destination now against what was read; *digests* are those of the payloads there."""
+        records = self._ask(self.destination, [Get(self.artifact.record(whole.number)) for whole in planted])
+        for whole, got in zip(planted, records, strict=True):
+            number = whole.number
+            same = digests.get(number) == whole.digest if whole.size >= 0 else True
+            if same and (b"" if got is None else got.data) == whole.raw:
+                self._copied(whole)
+            elif got is not None and got.data != whole.raw:
+                record = decoded(self.artifact, number, got)
+                if isinstance(record, Tombstone) and record.reason == "deleted":
+                    # The payload, which may have come behind the tombstone, goes as it does in a save.
+                    self._ask(self.destination, [Delete((self.artifact.payload(number),))])
+                    self._tell(number, "left_out", "it was deleted for good at the destination at this moment")
+                else:
+                    self._tell(number, "conflicts", "the destination has given that number away at this moment")
+            else:
+                self._tell(
+                    number,
+                    "conflicts",
+                    "what is at the destination now is not what was written: look who else writes there",
+                )
+
+    def _copied(self, whole: Whole) -> None:
+        self.tally.count("copied")
+        self.tally.count("copied_bytes", max(whole.size, 0))
+
+    def _compare(self, whole: Whole) -> None:
+        """A payload that no record describes, in either store."""
+        if self.env is None or self._digest(self.source, whole) == self._digest(self.destination, whole):
+            self.tally.count("already")
+        else:
+            self._tell(
+                whole.number, "conflicts", "another program wrote a payload there in both stores, and they differ"
+            )
+
+    def _end(self, whole: Whole, got: Got | None, *, rewrite: bool) -> None:
+        """Delete at the destination what was deleted for good at the source: the tombstone first, as it is there."""
+        number = whole.number
+        if self.env is None:
+            return self.tally.count("deleted")
+        if rewrite:
+            if number >= max(self.there.payloads, default=-1):
+                run(mark_hidden(self.artifact, max(self.top, number)), self.destination)
+            if got is None:
+                done = run(create_record(self.artifact, whole), self.destination)
+            else:
+                done = run(rewrite_record(self.env, self.artifact, number, whole.raw, got.tag), self.destination).done
+            if not done:
+                return self._tell(number, "failed", "its record at the destination was changed at this moment")
+        self._ask(self.destination, [Delete((self.artifact.payload(number),))])
+        return self.tally.count("deleted")
+
+    def _look_for_more(self) -> None:
+        """Tell of versions at the destination, among the numbers of the source, that the source does not have."""
+        ours = self.here.payloads.keys() | self.here.records.keys()
+        extra = sorted(number for number in self.there.payloads.keys() - ours if number < self.here.top)
+        for start in range(0, len(extra), AT_ONCE):
+            some = extra[start : start + AT_ONCE]
+            records = self._ask(self.destination, [Get(self.artifact.record(number)) for number in some])
+            for number, got in zip(some, records, strict=True):
+                record = None if got is None else decoded(self.artifact, number, got)
+                if not isinstance(record, Tombstone):
+                    self._tell(
+                        number,
+                        "conflicts",
+                        "the source has nothing there: it was deleted for good and compacted since, or erased; delete it at "
+                        "the destination, too, if nobody has saved it there",
+                    )
+
+    def _tags(self) -> None:
+        """Set the tags of the source; where the destination has another one, the source decides."""
+        names = [tag for tag in self.item.tags if is_tag(tag)]
+        ours = self._ask(self.source, [Get(self.artifact.tag(tag)) for tag in names])
+        known = [tag for tag in names if tag in set(self.item.tagged)]
+        theirs: dict[str, Got | None] = dict(
+            zip(known, self._ask(self.destination, [Get(self.artifact.tag(tag)) for tag in known]), strict=True)
+        )
+        for tag, got in zip(names, ours, strict=True):
+            old = theirs.get(tag)
+            if got is None or (old is not None and old.data == got.data):
+                continue
+            if self.env is not None and not self._set_tag(self.env, self.artifact.tag(tag), got.data, old):
+                self.tally.tell(
+                    "failed", f"{self.artifact.label}@{tag}", "it was moved at the destination at this moment"
+                )
+            else:
+                self.tally.count("tags")
+
+    def _set_tag(self, env: Env, key: str, data: bytes, old: Got | None) -> bool:
+        written: Written
+        if old is None:
+            op: Op = Create(key, data, CONTENT_TYPE)
+        else:
+            op = (
+                Replace(key, data, CONTENT_TYPE, old.tag)
+                if env.conditional
+                else Put(key, data, CONTENT_TYPE, once=True)
+            )
+        (written,) = self._ask(self.destination, [op])
+        if written.done:
+            return True
+        got: Got | None
+        (got,) = self._ask(self.destination, [Get(key)])
+        return got is not None and got.data == data
