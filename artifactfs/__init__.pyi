@@ -1,6 +1,7 @@
 from artifactfs.async_store import AsyncArtifactStore as AsyncArtifactStore
 from artifactfs.async_store import AsyncScope as AsyncScope
 from artifactfs.backends.base import Abilities as Abilities
+from artifactfs.diff import Diff as Diff
 from artifactfs.errors import AccessDenied as AccessDenied
 from artifactfs.errors import ArtifactError as ArtifactError
 from artifactfs.errors import ArtifactNotFound as ArtifactNotFound
@@ -26,6 +27,8 @@ from artifactfs.following import Follow as Follow
 from artifactfs.keys.base import Identity as Identity
 from artifactfs.keys.base import KeyProvider as KeyProvider
 from artifactfs.operations.reading import Artifact as Artifact
+from artifactfs.operations.undo import Undo as Undo
+from artifactfs.operations.undo import UndoStep as UndoStep
 from artifactfs.protocol.gc import Collected as Collected
 from artifactfs.protocol.gc import Leftover as Leftover
 from artifactfs.protocol.rotate import Rotated as Rotated
@@ -57,6 +60,7 @@ __all__ = [
     "Blob",
     "Collected",
     "Conflict",
+    "Diff",
     "Follow",
     "ForeignPayload",
     "Identity",
@@ -79,6 +83,8 @@ __all__ = [
     "RetentionRule",
     "Rotated",
     "Scope",
+    "Undo",
+    "UndoStep",
     "UnsafeBackend",
     "UnsupportedFormat",
     "Verified",

@@ -11,6 +11,7 @@ from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, overl
 from artifactfs.async_files import AsyncArtifactReader, AsyncArtifactWriter
 from artifactfs.backends.base import Backend
 from artifactfs.content import Fetched
+from artifactfs.diff import Diff, compare
 from artifactfs.drivers import acall, aiterate, arun
 from artifactfs.errors import PointerNotManaged
 from artifactfs.following import Follow, fetch
@@ -247,6 +248,15 @@ class AsyncScope:
     _load = awaited(ScopeOperations.load)
     _content = awaited(ScopeOperations.content)
     point = awaited(ScopeOperations.point)
+    restore = awaited(ScopeOperations.restore)
+    restore_all = awaited(ScopeOperations.restore_all)
+    side = awaited(ScopeOperations.side)
+    _sides = awaited(ScopeOperations.sides)
+
+    async def diff(self, name: str, a: Version, b: Version = None) -> Diff:
+        """As `Scope.diff`; the two are compared in a thread."""
+        return await in_thread(partial(compare, *await self._sides(name, a, b)))
+
     stat = awaited(ScopeOperations.stat)
     verify = awaited(ScopeOperations.verify)
     versions = awaited(ScopeOperations.versions)

@@ -11,6 +11,7 @@ from typing import Any, Concatenate, Literal, ParamSpec, TypeAlias, TypeVar, ove
 
 from artifactfs.backends.base import Backend
 from artifactfs.content import Fetched
+from artifactfs.diff import Diff, compare
 from artifactfs.drivers import call, iterate, run
 from artifactfs.errors import ArtifactError, BackendUnavailable, InvalidConfig, InvalidRef, PointerNotManaged
 from artifactfs.files import ArtifactReader, ArtifactWriter
@@ -343,6 +344,31 @@ class Scope:
 
     _load = blocking(ScopeOperations.load)
     point = blocking(ScopeOperations.point)
+    restore = blocking(ScopeOperations.restore)
+    restore_all = blocking(ScopeOperations.restore_all)
+    side = blocking(ScopeOperations.side)
+    _sides = blocking(ScopeOperations.sides)
+
+    def diff(self, name: str, a: Version, b: Version = None) -> Diff:
+        """What differs between two versions of *name*; without *b* between version *a* and the newest.
+
+        Of texts a unified diff; of Parquet and Arrow files rows and columns, where pyarrow is installed; of all what their
+        records tell. At most the first MiB of each is read (of a table the last one too), and what was left out is told.
+
+        >>> print(scope.diff("notes.txt", 0).text, end="")
+        --- notes.txt@0
+        +++ notes.txt@1
+        @@ -1 +1 @@
+        -first
+        \\ No newline at end of file
+        +second
+        \\ No newline at end of file
+
+        Raises:
+            ArtifactNotFound, VersionNotFound, IntegrityError, KeyUnavailable: as `load`.
+        """
+        return compare(*self._sides(name, a, b))
+
     stat = blocking(ScopeOperations.stat)
     verify = blocking(ScopeOperations.verify)
     versions = blocking(ScopeOperations.versions)

@@ -13,6 +13,7 @@ import msgspec
 from artifactfs.codecs.base import Codec, decode_whole
 from artifactfs.content import Content
 from artifactfs.custody import DataKey
+from artifactfs.diff import HELD, Side, is_table
 from artifactfs.errors import (
     ArtifactNotFound,
     BackendError,
@@ -24,10 +25,11 @@ from artifactfs.errors import (
 )
 from artifactfs.layout import ArtifactId, ScopeId
 from artifactfs.operations.core import Core
+from artifactfs.operations.history import Pieces, Range
 from artifactfs.pointers import shown
 from artifactfs.protocol import names, overview
 from artifactfs.protocol.listing import View, look, look_all
-from artifactfs.protocol.ops import Emit, Get, Lazy, Sign, Steps
+from artifactfs.protocol.ops import Emit, Get, Lazy, Sign, Steps, together
 from artifactfs.protocol.read import AT_ONCE, Found, at_time, confirm_many, existing, fetch, newest, surely_a_version
 from artifactfs.protocol.sealing import data_key
 from artifactfs.protocol.tags import resolve, tags_of
@@ -111,6 +113,38 @@ class Reading:
             if got is not None:
                 _opened(artifact, record, codec, got.data)
         return content
+
+    def side(self, name: str, version: Version = None) -> Steps[Side]:
+        """A version as one side of a comparison: `artifactfs.diff.compare` takes two, which may be of two artifacts.
+
+        At most the first MiB of it is read, of a longer table the last one too.
+
+        >>> from artifactfs.diff import compare
+        >>> compare(scope.side("notes.txt", 0), scope.side("notes.txt")).same
+        False
+
+        Raises:
+            ArtifactNotFound, VersionNotFound, IntegrityError, KeyUnavailable: as `load`.
+        """
+        artifact = self.artifact(name)
+        found = yield from self._find(artifact, version, whole=False)
+        if isinstance(found.record, Pointer):
+            return Side(record=found.record)
+        record = blob(found.record, artifact)
+        pieces = Pieces(self.core.backend, artifact, record, found.key)
+        size = pieces.content.size
+        if size <= HELD:
+            return Side(record=record, head=(yield from pieces.all()))
+        (head,) = yield (Range(pieces.content, 0, HELD),)
+        if not is_table(head):
+            return Side(record=record, head=head)
+        (tail,) = yield (Range(pieces.content, size - HELD, size),)
+        return Side(record=record, head=head, tail=tail)
+
+    def sides(self, name: str, a: Version, b: Version) -> Steps[tuple[Side, Side]]:
+        """Two versions of one artifact, to be compared."""
+        before, after = yield from together(self.side(name, a), self.side(name, b))
+        return before, after
 
     def stat(self, name: str, version: Version = None) -> Steps[Blob | Pointer]:
         """The record of a version that is there; its payload's size is checked, its bytes are not read.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from artifactfs.errors import (
@@ -12,9 +13,10 @@ from artifactfs.errors import (
 from artifactfs.layout import ArtifactId
 from artifactfs.mime import check as check_mime
 from artifactfs.mime import guess
-from artifactfs.operations import upkeep
+from artifactfs.operations import history, upkeep
 from artifactfs.operations.core import rotating
-from artifactfs.operations.reading import Reading, Version, number_of
+from artifactfs.operations.reading import Reading, Version, _aware, number_of
+from artifactfs.operations.undo import Undo, carry_out, check_plan, make_plan
 from artifactfs.pointers import check_digest, check_size, check_uri
 from artifactfs.protocol.delete import delete_all, delete_version
 from artifactfs.protocol.env import Env
@@ -138,6 +140,69 @@ class ScopeOperations(Reading):
         if not (expect is None or expect == "absent" or (type(expect) is int and expect >= 0)):
             raise InvalidRef(f"expect must be a version number or 'absent', not {expect!r}", artifact=artifact.label)
         return artifact, (yield from self.core.writing()), plain
+
+    def restore(self, name: str, version: Version = None, *, expect: Expected | None = None) -> Steps[Blob | Pointer]:
+        """Make an old version the newest again: its content, MIME type and metadata become a new version.
+
+        Without *version* an artifact that was removed comes back as it was before. Nothing is overwritten: the versions
+        in between stay. The content is checked against its record on the way, so what was damaged is never published;
+        more than 8 MiB pass in bounded memory. In a store with keys it is sealed anew; a pointer becomes a pointer.
+
+        >>> scope.restore("notes.txt", 0).version
+        2
+        >>> scope.load("notes.txt").data
+        b'first'
+
+        Args:
+            expect: as for `save`. Without *version* that is ``"absent"``, unless you say otherwise.
+
+        Raises:
+            ArtifactNotFound, VersionNotFound, IntegrityError, KeyUnavailable: as `load`.
+            Conflict: *expect* is not so; or without *version* the artifact is there.
+        """
+        artifact, env, _ = yield from self.prepare(name, None, None, expect, bytes_too=False)
+        if version is None:
+            found, expect = (yield from history.newest_kept(artifact)), "absent" if expect is None else expect
+        else:
+            found = yield from self._find(artifact, version, whole=False)
+        return (yield from history.restore(self.core, env, artifact, found, expect))
+
+    def restore_all(
+        self, at: datetime | None = None, *, plan: Undo | None = None, dry_run: bool = False
+    ) -> Steps[Undo]:
+        """Bring all that lies here back to how it was at a time; what was done with each artifact that was not so.
+
+        What was changed or removed since comes back, as a new version, what came into being since is removed, and what
+        is as it was is left alone. The versions in between stay. Each step is compare-and-set: what somebody saves or
+        removes meanwhile is reported as ``changed`` and left alone. What was deleted for good cannot come back, and is
+        reported. An interrupted run goes on by being run again. Names of the user's scope are not touched by a session's.
+
+        With *dry_run* nothing is done, and what is returned is the plan. Given as *plan* later, exactly that is done.
+
+        >>> from datetime import datetime, UTC
+        >>> undo = scope.restore_all(at=datetime(2020, 1, 1, tzinfo=UTC), dry_run=True)
+        >>> [(step.action, step.name) for step in undo.steps]
+        [('remove', 'notes.txt')]
+        >>> scope.restore_all(plan=undo).complete, list(scope.names())
+        (True, [])
+
+        Args:
+            at: an aware datetime: what ``records(at=…)`` tells is what will be there.
+            plan: of this scope, or what an earlier call returned, of which what is not done is tried again.
+
+        Raises:
+            InvalidRef: not one of *at* and *plan*, or the plan is of another scope.
+            BackendError: the store failed; run it again.
+        """
+        if (at is None) == (plan is None) or (dry_run and plan is not None):
+            raise InvalidRef("restore_all takes a time, with or without dry_run, or a plan")
+        if plan is not None:
+            plan = check_plan(plan, self.scope)
+        env = None if dry_run else (yield from self.core.writing())
+        if plan is None:
+            assert at is not None
+            plan = yield from make_plan(self.core, self.scope, _aware(at))
+        return plan if env is None else (yield from carry_out(self.core, env, self.scope, plan))
 
     def remove(self, name: str, *, expect: int | None = None) -> Steps[Removed]:
         """Take an artifact out of view: it is gone from listings and from reads of the newest; its history stays.
