@@ -1,0 +1,39 @@
+"""A bar on standard error while something takes its time; nothing at all where that is no terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+LONG = 8 * 1024 * 1024
+"""Bytes from which the transfer of a file is shown."""
+
+
+@contextmanager
+def progress(label: str, total: float | None = None, *, unit: str = "bytes") -> Iterator[Callable[[float], None]]:
+    """A bar of *total* (unknown: None) bytes or items; what is given takes how many of them are done by now."""
+    if not sys.stderr.isatty():
+        yield lambda done: None
+        return
+    try:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TransferSpeedColumn,
+        )
+    except ModuleNotFoundError:
+        yield lambda done: None
+        return
+    from artifactfs.cli.output import plain
+
+    amount = (DownloadColumn(), TransferSpeedColumn()) if unit == "bytes" else (MofNCompleteColumn(),)
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), *amount)
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(plain(label), total=total)
+        yield lambda done: bar.update(task, completed=done)
