@@ -21,14 +21,18 @@ _HOME = {
     "ArtifactWriter": "files",
     "AsyncArtifactStore": "async_store",
     "AsyncScope": "async_store",
+    "AsyncWatch": "watch.watches",
     "BackendError": "errors",
     "BackendUnavailable": "errors",
     "Blob": "records",
     "Collected": "protocol.gc",
     "Conflict": "errors",
     "Diff": "diff",
+    "Event": "watch.events",
     "Follow": "following",
     "ForeignPayload": "errors",
+    "Hit": "search",
+    "Hits": "search",
     "Identity": "keys.base",
     "ImmutableVersion": "errors",
     "IntegrityError": "errors",
@@ -55,6 +59,7 @@ _HOME = {
     "UnsupportedFormat": "errors",
     "Verified": "protocol.verify",
     "VersionNotFound": "errors",
+    "Watch": "watch.watches",
 }
 
 __all__ = sorted(_HOME)

@@ -42,6 +42,9 @@ from artifactfs.retention import RetentionPolicy as RetentionPolicy
 from artifactfs.retention import RetentionRule as RetentionRule
 from artifactfs.store import ArtifactStore as ArtifactStore
 from artifactfs.store import Scope as Scope
+from artifactfs.watch.events import Event as Event
+from artifactfs.watch.watches import AsyncWatch as AsyncWatch
+from artifactfs.watch.watches import Watch as Watch
 
 __version__: str
 __all__ = [
@@ -55,12 +58,14 @@ __all__ = [
     "ArtifactWriter",
     "AsyncArtifactStore",
     "AsyncScope",
+    "AsyncWatch",
     "BackendError",
     "BackendUnavailable",
     "Blob",
     "Collected",
     "Conflict",
     "Diff",
+    "Event",
     "Follow",
     "ForeignPayload",
     "Identity",
@@ -89,4 +94,5 @@ __all__ = [
     "UnsupportedFormat",
     "Verified",
     "VersionNotFound",
+    "Watch",
 ]
