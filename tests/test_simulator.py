@@ -255,7 +255,7 @@ SPECIAL: dict[str, tuple[str, int, Callable[[], list[Process]]]] = {
     "a payload that looks like a fence": (
         "empty",
         1,
-        lambda: [saver("A", data=b"artifactfs fence" + b"of a user......"), fencer(), known_reader(0)],
+        lambda: [saver("A", data=b"artifactfs fence" + b"of a user......."), fencer(), known_reader(0)],
     ),
     "empty payloads": ("one", 1, lambda: [saver("A", data=b""), remover("B"), newest_reader()]),
     "two savers with one old memory": ("two", 1, lambda: [saver("A", memory=1), saver("B", memory=1)]),

@@ -23,7 +23,7 @@ from artifactfs.protocol.ops import Abort, Batch, Begin, Get, Part, Pull, Rewind
 from artifactfs.protocol.publish import ROUNDS, Attempt, give_up, publish_upload
 from artifactfs.protocol.save import SEALED_TYPE, claim_for, tidy
 from artifactfs.protocol.sealing import begin
-from artifactfs.records import Record, Tombstone, decode
+from artifactfs.records import FENCE_SIZE, Record, Tombstone, decode, is_fence
 
 
 def save_stream(
@@ -137,15 +137,24 @@ class Sending:
         return True
 
     def was_collected(self, error: BaseException) -> Steps[bool]:
-        """Whether *error* came because the claim was ended, and the upload taken away with it."""
+        """Whether *error* came because the claim was ended, and the upload taken away with it.
+
+        Where nothing rewrites on a condition, our own record may stand over the tombstone; the fence stays.
+        """
         if not isinstance(error, BackendError) or isinstance(error, BackendUnavailable):
             return False
+        number = self.claim.number
+        got: Got | None
+        payload: Got | None
         try:
-            got: Got | None
-            (got,) = yield (Get(self.artifact.record(self.claim.number)),)
-            return got is not None and isinstance(decode(got.data), Tombstone)
+            got, payload = yield (
+                Get(self.artifact.record(number)),
+                Get(self.artifact.payload(number), 0, FENCE_SIZE + 1),
+            )
+            ended = got is not None and isinstance(decode(got.data), Tombstone)
         except ArtifactError:
             return False
+        return ended or (payload is not None and is_fence(payload.data))
 
     def drop(self) -> Steps[None]:
         """Leave no parts behind. What fails here is left to whoever collects unfinished uploads."""

@@ -11,10 +11,11 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from artifactfs.errors import BackendUnavailable
-from artifactfs.protocol.ops import Abort, Begin, Commit, Delete, Emit, Now, Part, Pull, Rewind, Steps
+from artifactfs.backends.base import Unfinished
+from artifactfs.errors import BackendError, BackendUnavailable
+from artifactfs.protocol.ops import Abort, Begin, Commit, Delete, Discard, Emit, Now, Part, Pull, Rewind, Steps
 from artifactfs.testing.frames import Unknown, snapshot
-from artifactfs.testing.simulated_store import Completion, Failure, ModelStore, Sent
+from artifactfs.testing.simulated_store import Completion, Failure, ModelStore, Opened, Sent
 
 WRITES = ("Create", "Put", "Replace", "Delete", "Completion")
 
@@ -34,6 +35,7 @@ class Process:
         pieces: what it pulls.
         rewinds: whether it may pull them again from the first.
         role: what an observer needs to know of it.
+        uploads: whether others can see its uploads, and take them away.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Process:
     pieces: tuple[bytes, ...] = ()
     rewinds: bool = False
     role: Any = None
+    uploads: bool = False
 
 
 class Node:
@@ -59,10 +62,10 @@ class Node:
 
 
 class _Upload:
-    """Handed out for `Begin`; it is the process's own until its completion."""
+    """Handed out for `Begin`; it is the process's own until its completion, unless it has a *token*."""
 
-    def __init__(self, key: str) -> None:
-        self.key, self.parts = key, [b""]
+    def __init__(self, key: str, token: str) -> None:
+        self.key, self.token, self.parts = key, token, [b""]
 
 
 class Run:
@@ -71,7 +74,7 @@ class Run:
     def __init__(self, process: Process, now: float, overwriting: bool) -> None:
         self.process, self.now, self.overwriting = process, now, overwriting
         self.steps = process.steps()
-        self.pulled = 0
+        self.pulled = self.begun = 0
         self.emitted: list[Any] = []
         self.batch: list[Any] = []
         self.local: list[Any] = []
@@ -85,14 +88,11 @@ class Run:
                 else:
                     merged = self._merge(answers)
                     failure = next((one for one in merged if isinstance(one, Failure)), None)
-                    if failure is not None:
-                        error = BackendUnavailable("no answer came", landed=failure.landed)
-                        batch = self.steps.throw(error)
-                    else:
-                        batch = self.steps.send(merged)
+                    batch = self.steps.send(merged) if failure is None else self.steps.throw(_error(failure))
                 self.batch = [self._sent(op) for op in batch]
                 self.local = [
-                    None if sent is not None else self._answer(op) for op, sent in zip(batch, self.batch, strict=True)
+                    None if sent is not None and not isinstance(sent, Opened) else self._answer(op, sent)
+                    for op, sent in zip(batch, self.batch, strict=True)
                 ]
                 if any(one is not None for one in self.batch):
                     return None
@@ -106,21 +106,31 @@ class Run:
 
     def _merge(self, answers: tuple[Any, ...]) -> tuple[Any, ...]:
         rest = iter(answers)
-        return tuple(local if sent is None else next(rest) for sent, local in zip(self.batch, self.local, strict=True))
+        merged: list[Any] = []
+        for sent, local in zip(self.batch, self.local, strict=True):
+            answer = local if sent is None else next(rest)
+            merged.append(local if isinstance(sent, Opened) and not isinstance(answer, Failure) else answer)
+        return tuple(merged)
 
     def _sent(self, op: Any) -> Sent | None:
         match op:
             case Commit(upload):
                 assert isinstance(upload, _Upload)
-                return Completion(upload.key, b"".join(upload.parts), self.overwriting)
+                return Completion(upload.key, b"".join(upload.parts), self.overwriting, upload.token)
+            case Begin(key, _) if self.process.uploads:
+                self.begun += 1
+                return Opened(key, f"{self.process.name}-{self.begun}")
+            case Abort(upload) if self.process.uploads:
+                assert isinstance(upload, _Upload)
+                return Discard(Unfinished(upload.key, 0.0, upload.token))
             case Begin() | Part() | Abort() | Now() | Pull() | Rewind() | Emit():
                 return None
         return op  # type: ignore[no-any-return]
 
-    def _answer(self, op: Any) -> Any:
+    def _answer(self, op: Any, sent: Sent | None) -> Any:
         match op:
             case Begin(key, _):
-                return _Upload(key)
+                return _Upload(key, sent.token if isinstance(sent, Opened) else "")
             case Part(upload, data):
                 assert isinstance(upload, _Upload)
                 upload.parts = [b"".join([*upload.parts, data])]
@@ -139,8 +149,15 @@ class Run:
 
     def snapshot(self) -> Hashable:
         """What it waits for and how it will go on; the operations it has asked for may be remembered nowhere else."""
-        local = tuple((one.key, *one.parts) if isinstance(one, _Upload) else repr(one) for one in self.local)
-        return snapshot(self.steps), tuple(self.batch), local, self.pulled, tuple(map(repr, self.emitted))
+        local = tuple((one.key, one.token, *one.parts) if isinstance(one, _Upload) else repr(one) for one in self.local)
+        counts = self.pulled, self.begun
+        return snapshot(self.steps), tuple(self.batch), local, counts, tuple(map(repr, self.emitted))
+
+
+def _error(failure: Failure) -> BackendError:
+    if failure.gone:
+        return BackendError("the upload was ended from outside")
+    return BackendUnavailable("no answer came", landed=failure.landed)
 
 
 class Place:

@@ -7,13 +7,16 @@ is made of its bytes (as an ETag is, so that bytes that come back bring the old 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
-from artifactfs.backends.base import Entry, Got, Page, Stat, Written
-from artifactfs.protocol.ops import Create, Delete, Get, List, Op, Put, Replace, StatOf
+from artifactfs.backends.base import Entry, Got, Page, Stat, Unfinished, Written
+from artifactfs.protocol.ops import Create, Delete, Discard, Get, List, ListUnfinished, Op, Put, Replace, StatOf
+
+UPLOADS = "\0uploads/"
+"""Where the uploads lie that others can see, by token: an item holds the key that its upload is for."""
 
 
 class Item(NamedTuple):
@@ -27,22 +30,38 @@ Contents: TypeAlias = Mapping[str, Item]
 
 
 @dataclass(frozen=True, slots=True)
+class Opened:
+    """The beginning of an upload that others can see, and take away."""
+
+    key: str
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
 class Completion:
-    """The completion of an upload: a create of *data*, or where the store completes without a look, an overwrite."""
+    """The completion of an upload: a create of *data*, or where the store completes without a look, an overwrite.
+
+    With the token *upload* it is of one that others can see, which must be there still.
+    """
 
     key: str
     data: bytes
     overwrites: bool
+    upload: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An answer that never came: thrown into the generator as `BackendUnavailable`. *landed* as there."""
+    """An answer that never came: thrown into the generator as `BackendUnavailable`. *landed* as there.
+
+    Where *gone*, one came: that the upload is gone, thrown as `BackendError`.
+    """
 
     landed: bool
+    gone: bool = False
 
 
-Sent: TypeAlias = Op | Completion
+Sent: TypeAlias = Op | Opened | Completion
 
 
 class ModelStore:
@@ -90,6 +109,15 @@ class ModelStore:
         changed: dict[str, Item | None] = {}
         answer: Any = None
         match op:
+            case Opened(key, token):
+                changed = {UPLOADS + token: Item(key.encode(), self.now)}
+            case Discard(Unfinished(token=token)):
+                changed = {UPLOADS + token: None} if UPLOADS + token in objects else {}
+            case ListUnfinished(folder):
+                answer = tuple(_uploads(objects, folder))
+            case Completion(upload=token) if token and UPLOADS + token not in objects:
+                # Sent twice, the first may have completed it: then it says what a store would that looks at the object.
+                answer = Failure(landed=False, gone=True) if tries == 1 else Written(False, tries)
             case Create(key, data, _) | Completion(key, data, False):
                 answer = Written(key not in objects, tries, tag(data) if key not in objects else "")
                 changed = {key: Item(data, self.now)} if key not in objects else {}
@@ -112,6 +140,8 @@ class ModelStore:
                 answer = self._list(objects, op)
             case _:
                 raise TypeError(f"the model store cannot perform {op!r}")
+        if isinstance(op, Completion) and op.upload and isinstance(answer, Written) and answer.done:
+            changed[UPLOADS + op.upload] = None
         after = state
         if changed:
             kept = {key: item for key, item in objects.items() if key not in changed}
@@ -137,6 +167,12 @@ class ModelStore:
             tuple(one for one in shown if isinstance(one, str)),
             names[limit - 1].decode() if len(names) > limit else None,
         )
+
+
+def _uploads(objects: Contents, folder: str) -> Iterator[Unfinished]:
+    for key, item in sorted(objects.items()):
+        if key.startswith(UPLOADS) and item.data.startswith(folder.encode()):
+            yield Unfinished(item.data.decode(), item.modified, key.removeprefix(UPLOADS))
 
 
 def tag(data: bytes) -> str:

@@ -6,8 +6,8 @@ import json
 from typing import Any
 
 from artifactfs.backends.base import Got, Page, Stat, Written
-from artifactfs.protocol.ops import Delete, Get, List, StatOf
-from artifactfs.testing.simulated_store import Sent
+from artifactfs.protocol.ops import Delete, Discard, Get, List, ListUnfinished, StatOf
+from artifactfs.testing.simulated_store import Opened, Sent
 
 
 def short(key: str) -> str:
@@ -20,6 +20,12 @@ def describe(sent: Sent) -> str:
             return f"Delete {', '.join(map(short, keys))}"
         case List(folder, after):
             return f"List {short(folder)}{' after ' + after if after else ''}{' (deep)' if sent.deep else ''}"
+        case ListUnfinished(folder):
+            return f"List uploads below {short(folder)}"
+        case Discard(upload):
+            return f"Discard the upload {upload.token} of {short(upload.key)}"
+        case Opened(key, token):
+            return f"Begin the upload {token} of {short(key)}"
         case Get() | StatOf():
             return f"{type(sent).__name__} {short(sent.key)}"
     return f"{type(sent).__name__} {short(sent.key)} = {_content(sent.data)}"  # type: ignore[union-attr]

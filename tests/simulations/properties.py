@@ -26,7 +26,7 @@ Newest = tuple[Any, ...]
 class Role:
     """What a process is doing. `content` is what its version holds, `expect` and `number` what it was called with.
 
-    `may_fail`: it may say that it does not know what became of its save.
+    `may_fail`: it may say that it does not know what became of its save. `stale`: the claims that it may end; else any.
     """
 
     kind: Literal["save", "remove", "newest", "known", "names", "versions", "delete", "delete all", "fence", "other"]
@@ -34,6 +34,7 @@ class Role:
     expect: int | Literal["absent"] | None = None
     number: int = -1
     may_fail: bool = False
+    stale: frozenset[int] | None = None
 
 
 class View(NamedTuple):
@@ -314,6 +315,8 @@ def _judge(role: Role, outcome: Any, running: Running, ever: dict[int, str], now
                 raise wrong
         case "fence", ("settled", *numbers):
             for number, fenced in numbers:
+                if fenced and role.stale is not None and number not in role.stale:
+                    raise Broken(f"the claim of {number} was ended, whose saver is running")
                 if fenced and number in dict(now.versions):
                     raise Broken(f"number {number} was fenced, but was a version: {ever[number]!r}")
                 if fenced:
