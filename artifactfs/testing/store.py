@@ -11,11 +11,12 @@ Every test works in an app of its own, so that one store may serve them all.
 
 from __future__ import annotations
 
+from artifactfs.testing.store_history import History
 from artifactfs.testing.store_lists import Listing
 from artifactfs.testing.store_reading import Reading
 from artifactfs.testing.store_saving import Saving
 from artifactfs.testing.store_tags import Tagging
 
 
-class StoreConformance(Saving, Reading, Listing, Tagging):
+class StoreConformance(Saving, Reading, Listing, Tagging, History):
     """What saving, reading, listing, taking away and tagging promise, whatever store lies below."""
