@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    import msgspec
+
     from artifactfs.records import Record
     from artifactfs.refs import Ref
 
@@ -121,6 +123,14 @@ def record_json(record: Record, ref: Ref, tags: Sequence[str] | None = None) -> 
         told["stored_bytes"] = record.stored_bytes
     if isinstance(record, Pointer):
         told.setdefault("uri", shown(record.uri))
+    return told
+
+
+def struct_json(value: msgspec.Struct) -> dict[str, Any]:
+    """A report of the library as JSON values, field by field."""
+    from msgspec import to_builtins
+
+    told: dict[str, Any] = to_builtins(value)
     return told
 
 

@@ -12,7 +12,10 @@ LONG = 8 * 1024 * 1024
 
 @contextmanager
 def progress(label: str, total: float | None = None, *, unit: str = "bytes") -> Iterator[Callable[[float], None]]:
-    """A bar of *total* (unknown: None) bytes or items; what is given takes how many of them are done by now."""
+    """A bar of *total* (unknown: None) bytes or items; what is given takes how many of them are done by now.
+
+    Without *unit* nothing is counted, and the bar only shows that something is going on.
+    """
     if not sys.stderr.isatty():
         yield lambda done: None
         return
@@ -23,6 +26,7 @@ def progress(label: str, total: float | None = None, *, unit: str = "bytes") -> 
             DownloadColumn,
             MofNCompleteColumn,
             Progress,
+            ProgressColumn,
             TextColumn,
             TransferSpeedColumn,
         )
@@ -31,7 +35,9 @@ def progress(label: str, total: float | None = None, *, unit: str = "bytes") -> 
         return
     from artifactfs.cli.output import plain
 
-    amount = (DownloadColumn(), TransferSpeedColumn()) if unit == "bytes" else (MofNCompleteColumn(),)
+    amount: tuple[ProgressColumn, ...] = (MofNCompleteColumn(),) if unit else ()
+    if unit == "bytes":
+        amount = (DownloadColumn(), TransferSpeedColumn())
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), *amount)
     with Progress(*columns, console=console, transient=True) as bar:
