@@ -33,6 +33,7 @@ from .simulations.processes import (
     namer,
     newest_reader,
     remover,
+    restorer,
     saver,
     simulator,
     starts,
@@ -268,6 +269,17 @@ SPECIAL: dict[str, tuple[str, int, Callable[[], list[Process]]]] = {
     "a removal that expects a version, and a save": ("one", 1, lambda: [remover("A", 0), saver("B"), newest_reader()]),
     "a removal and a save that expect the same": ("one", 1, lambda: [remover("A", 0), saver("B", 0), namer()]),
     "a removal that expects a version, fenced": ("one", 1, lambda: [remover("A", 0), fencer()]),
+    "an old version that comes back, and a save": ("two", 1, lambda: [restorer("A", 0, 1, of="s0"), saver("B")]),
+    "an old version that comes back, and a removal": (
+        "two",
+        1,
+        lambda: [restorer("A", 0, 1, of="s0"), remover("B", 1), newest_reader()],
+    ),
+    "a removed version that comes back, and a save": (
+        "removed",
+        1,
+        lambda: [restorer("A", 0, "absent", of="s0"), saver("B", "absent"), namer()],
+    ),
     "a mark that is taken away and set": ("removed", 1, lambda: [saver("A", memory=2, mark=1), deleter(1), namer()]),
 }
 

@@ -6,21 +6,22 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from artifactfs.backends.base import WHOLE_LIMIT, Backend
+from artifactfs.backends.base import WHOLE_LIMIT, Backend, Got
+from artifactfs.codecs.base import decode_whole
 from artifactfs.content import Content
 from artifactfs.custody import DataKey
-from artifactfs.errors import AccessDenied, ArtifactNotFound, Conflict, IntegrityError
+from artifactfs.errors import AccessDenied, ArtifactNotFound, Conflict, IntegrityError, VersionNotFound
 from artifactfs.layout import ArtifactId
 from artifactfs.operations.core import Core
 from artifactfs.pointers import check_uri
 from artifactfs.protocol.env import Env
 from artifactfs.protocol.expect import Expected
 from artifactfs.protocol.listing import look_all
-from artifactfs.protocol.ops import Op, Pull, Rewind, Steps
+from artifactfs.protocol.ops import Get, Op, Pull, Rewind, Steps
 from artifactfs.protocol.read import Found, confirm, newest
 from artifactfs.protocol.save import point, save
 from artifactfs.protocol.stream import save_stream
-from artifactfs.records import Blob, Pointer, Record, Removed
+from artifactfs.records import Blob, Pointer, Record, Removed, fits, payload_size
 
 T = TypeVar("T")
 
@@ -73,7 +74,7 @@ def restore(core: Core, env: Env, artifact: ArtifactId, found: Found, expect: Ex
     """
     memory = core.recall(artifact)
     try:
-        record = yield from _copied(core, env, artifact, found.record, found.key, expect=expect, memory=memory)
+        record = yield from copied(core, env, artifact, found.record, found.key, expect=expect, memory=memory)
     except BaseException:
         core.forget(artifact)
         raise
@@ -82,7 +83,7 @@ def restore(core: Core, env: Env, artifact: ArtifactId, found: Found, expect: Ex
     return record
 
 
-def _copied(
+def copied(
     core: Core, env: Env, artifact: ArtifactId, record: Record, key: DataKey | None, **how: Any
 ) -> Steps[Record]:
     """As `restore`. *how*: what a save is told besides what it saves."""
@@ -109,7 +110,8 @@ class Pieces:
 
     def __init__(self, backend: Backend, artifact: ArtifactId, record: Blob, key: DataKey | None) -> None:
         self.artifact, self.record = artifact, record
-        self.content = Content(backend, artifact, record, artifact.custody.codec(artifact, record, key))
+        self.codec = artifact.custody.codec(artifact, record, key)
+        self.content = Content(backend, artifact, record, self.codec)
         self.sealed = key is not None  # each chunk tells then whether it is genuine, and the digest is another's
         self.rewind()
 
@@ -126,24 +128,34 @@ class Pieces:
         self.at += len(piece)
         if not self.sealed:
             self.digest.update(piece)
-        if self.at == self.content.size and not self.sealed:
-            self._check()
+            if self.at == self.content.size and self.record.sha256 not in (None, self.digest.hexdigest()):
+                raise _altered(self.artifact, self.record)
         return piece
 
-    def _check(self) -> None:
-        if self.record.sha256 not in (None, self.digest.hexdigest()):
-            raise IntegrityError(
-                f"the payload of version {self.record.version} of {self.artifact.label!r} does not match its record: it was "
-                "altered after it was saved; nothing was restored, and other versions are not affected",
-                artifact=self.artifact.label,
-            )
-
     def all(self) -> Steps[bytes]:
-        """All of it, which is at most `WHOLE_LIMIT` bytes."""
-        if not (self.content.size or self.sealed):
-            return self.take(b"")
-        (data,) = yield (Range(self.content, 0, self.content.size),)
-        return self.take(data)
+        """All of it at once, checked."""
+        got: Got | None
+        (got,) = yield (Get(self.artifact.payload(self.record.version), 0, payload_size(self.record) + 1),)
+        if got is None:
+            raise VersionNotFound(
+                f"version {self.record.version} of {self.artifact.label!r} was deleted while it was read",
+                artifact=self.artifact.label,
+                version=self.record.version,
+            )
+        if not fits(self.record, got.data):
+            raise _altered(self.artifact, self.record)
+        try:
+            return decode_whole(self.codec, got.data)
+        except IntegrityError as error:
+            raise _altered(self.artifact, self.record) from error
+
+
+def _altered(artifact: ArtifactId, record: Blob) -> IntegrityError:
+    return IntegrityError(
+        f"the payload of version {record.version} of {artifact.label!r} does not match its record: it was altered after it "
+        "was saved; other versions are not affected",
+        artifact=artifact.label,
+    )
 
 
 def _fed(steps: Steps[T], pieces: Pieces) -> Steps[T]:

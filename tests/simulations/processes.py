@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any, Literal
 
 from artifactfs.errors import ArtifactNotFound, BackendUnavailable, Conflict, VersionNotFound
 from artifactfs.layout import ScopeId
+from artifactfs.operations import history as history_module
 from artifactfs.protocol import compact as compact_module
 from artifactfs.protocol import delete as delete_module
 from artifactfs.protocol import fence as fence_module
@@ -152,6 +154,19 @@ def remover(
         return save_module.remove(env(name, at=at, **settings), ARTIFACT, expect)
 
     return Process(name, steps, _saved, role=Role("remove", content_of(b"", name, True), expect, may_fail=may_fail))
+
+
+def restorer(name: str, number: int, expect: Expect, *, of: str, may_fail: bool = False, **settings: Any) -> Process:
+    """Makes version *number*, which the saver *of* has saved, the newest again."""
+    core: Any = SimpleNamespace(backend=None, mode="managed", schemes=())
+
+    def steps() -> Steps[Any]:
+        found = yield from read_module.fetch(ARTIFACT, number)
+        assert isinstance(found, read_module.Found)
+        own = env(name, **settings)
+        return (yield from history_module.copied(core, own, ARTIFACT, found.record, None, expect=expect, memory=None))
+
+    return Process(name, steps, _saved, role=Role("save", content_of(data_of(of), name), expect, may_fail=may_fail))
 
 
 def newest_reader(name: str = "newest", *, may_fail: bool = False) -> Process:
