@@ -8,6 +8,9 @@ import sys
 
 def main() -> None:
     """Run the command that the program's arguments name, and end the process with its exit code."""
+    if sys.argv[1:] == ["--version"]:  # finding the version out and click take as long as each other
+        print(version_text())
+        return
     try:
         import click  # noqa: F401
     except ModuleNotFoundError as error:
@@ -25,3 +28,10 @@ def main() -> None:
         if os.environ.get("_ARTIFACTFS_COMPLETE"):  # a store that does not answer must not keep the shell waiting
             sys.stdout.flush()
             os._exit(0)
+
+
+def version_text() -> str:
+    """The program and its version."""
+    from artifactfs import __version__
+
+    return f"artifactfs {__version__}"

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 import click
 
+from artifactfs.cli import version_text
 from artifactfs.cli.exits import Exit, code_of, told
 from artifactfs.cli.invocation import Invocation, json_option, pass_invocation, scope_option, store_option
 from artifactfs.cli.output import one_line
@@ -121,9 +122,7 @@ def _forget_output() -> None:
 
 def _show_version(context: click.Context, option: click.Parameter, value: bool) -> None:
     if value and not context.resilient_parsing:
-        from artifactfs import __version__
-
-        click.echo(f"artifactfs {__version__}")
+        click.echo(version_text())
         context.exit()
 
 
