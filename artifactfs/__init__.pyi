@@ -24,6 +24,10 @@ from artifactfs.errors import VersionNotFound as VersionNotFound
 from artifactfs.files import ArtifactReader as ArtifactReader
 from artifactfs.files import ArtifactWriter as ArtifactWriter
 from artifactfs.following import Follow as Follow
+from artifactfs.importing import Imported as Imported
+from artifactfs.importing import ImportNote as ImportNote
+from artifactfs.importing import import_artifacts as import_artifacts
+from artifactfs.inventory.refresh import Inventory as Inventory
 from artifactfs.keys.base import Identity as Identity
 from artifactfs.keys.base import KeyProvider as KeyProvider
 from artifactfs.operations.reading import Artifact as Artifact
@@ -31,6 +35,8 @@ from artifactfs.operations.undo import Undo as Undo
 from artifactfs.operations.undo import UndoStep as UndoStep
 from artifactfs.protocol.gc import Collected as Collected
 from artifactfs.protocol.gc import Leftover as Leftover
+from artifactfs.protocol.prune import Pruned as Pruned
+from artifactfs.protocol.prune import PrunedVersion as PrunedVersion
 from artifactfs.protocol.rotate import Rotated as Rotated
 from artifactfs.protocol.verify import Verified as Verified
 from artifactfs.records import Blob as Blob
@@ -40,6 +46,9 @@ from artifactfs.records import Removed as Removed
 from artifactfs.refs import Ref as Ref
 from artifactfs.retention import RetentionPolicy as RetentionPolicy
 from artifactfs.retention import RetentionRule as RetentionRule
+from artifactfs.search import AsyncHits as AsyncHits
+from artifactfs.search import Hit as Hit
+from artifactfs.search import Hits as Hits
 from artifactfs.store import ArtifactStore as ArtifactStore
 from artifactfs.store import Scope as Scope
 from artifactfs.watch.events import Event as Event
@@ -57,6 +66,7 @@ __all__ = [
     "ArtifactStore",
     "ArtifactWriter",
     "AsyncArtifactStore",
+    "AsyncHits",
     "AsyncScope",
     "AsyncWatch",
     "BackendError",
@@ -68,19 +78,26 @@ __all__ = [
     "Event",
     "Follow",
     "ForeignPayload",
+    "Hit",
+    "Hits",
     "Identity",
     "ImmutableVersion",
+    "ImportNote",
+    "Imported",
     "IntegrityError",
     "InvalidConfig",
     "InvalidMetadata",
     "InvalidName",
     "InvalidRef",
+    "Inventory",
     "KeyProvider",
     "KeyUnavailable",
     "Leftover",
     "PayloadTooLarge",
     "Pointer",
     "PointerNotManaged",
+    "Pruned",
+    "PrunedVersion",
     "Record",
     "Ref",
     "Removed",
@@ -95,4 +112,5 @@ __all__ = [
     "Verified",
     "VersionNotFound",
     "Watch",
+    "import_artifacts",
 ]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Generator, Mapping, Sequence
+from datetime import datetime
 from functools import partial, wraps
+from itertools import islice
 from types import TracebackType
 from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, overload
 
@@ -12,9 +14,10 @@ from artifactfs.async_files import AsyncArtifactReader, AsyncArtifactWriter
 from artifactfs.backends.base import Backend
 from artifactfs.content import Fetched
 from artifactfs.diff import Diff, compare
-from artifactfs.drivers import acall, aiterate, arun
+from artifactfs.drivers import acall, aiterate, arun, iterate, run
 from artifactfs.errors import PointerNotManaged
 from artifactfs.following import Follow, fetch
+from artifactfs.inventory.refresh import Inventory
 from artifactfs.keys.base import Identity, KeyProvider
 from artifactfs.layout import ScopeId
 from artifactfs.opening import open_core
@@ -26,6 +29,7 @@ from artifactfs.pointers import SCHEMES
 from artifactfs.protocol.expect import Expected
 from artifactfs.protocol.ops import Lazy, Steps
 from artifactfs.records import Blob
+from artifactfs.search import AsyncHits, Hit, Query
 from artifactfs.sources import AsyncPayload, AsyncPieceSource
 from artifactfs.store import (
     ArtifactStore,
@@ -40,6 +44,8 @@ from artifactfs.store import (
     telling,
 )
 from artifactfs.waiting import in_thread
+from artifactfs.watch.walking import Place
+from artifactfs.watch.watches import AsyncWatch
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -157,7 +163,73 @@ class AsyncArtifactStore:
     gc = awaited(StoreOperations.gc)
     erase = awaited(StoreOperations.erase)
     rotate = awaited(StoreOperations.rotate)
+    prune = awaited(StoreOperations.prune)
     shred = awaited(StoreOperations.shred)
+
+    def watch(self, since: str | None = None, *, every: float = 5.0) -> AsyncWatch:
+        """As `ArtifactStore.watch`; not awaited."""
+        return AsyncWatch(self._core, Place.of_store(self._core.custody), since, every)
+
+    async def inventory(self) -> Inventory:
+        """As `ArtifactStore.inventory`."""
+        with telling(self._core):
+            return await self._worked(self._ops.inventory())
+
+    async def search(
+        self,
+        name: str | None = None,
+        *,
+        mime_type: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        min_size: int | None = None,
+        max_size: int | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        app: str | None = None,
+        user: str | None = None,
+        session: str | None = None,
+        tag: str | None = None,
+        all_versions: bool = False,
+        limit: int | None = None,
+        fresh: bool = False,
+    ) -> AsyncHits:
+        """As `ArtifactStore.search`; what is found is an asynchronous iterator."""
+        query = Query(
+            name,
+            mime_type=mime_type,
+            since=since,
+            until=until,
+            min_size=min_size,
+            max_size=max_size,
+            metadata=metadata,
+            app=app,
+            user=user,
+            session=session,
+            tag=tag,
+            all_versions=all_versions,
+            limit=limit,
+        )
+        with telling(self._core):
+            found = await self._worked(self._ops.search(query, fresh))
+        return AsyncHits(found.as_of, found.hint, self._found(found.hits))
+
+    async def _worked(self, steps: Steps[T]) -> T:
+        """The result of steps that take a while even in memory: a thread does them where the loop would."""
+        backend = self._core.backend
+        if backend.placement == "inline":
+            return await in_thread(partial(run, steps, backend))
+        return await arun(steps, backend)
+
+    async def _found(self, hits: Lazy[Hit]) -> AsyncIterator[Hit]:
+        if self._core.backend.placement != "inline":
+            async for hit in _items(self._core, hits, None):
+                yield hit
+            return
+        found = iterate(hits, self._core.backend)
+        with telling(self._core):
+            while some := await in_thread(lambda: list(islice(found, 100))):
+                for hit in some:
+                    yield hit
 
     def _about(self, *args: Any, **kwargs: Any) -> None:
         """The store itself: errors name no artifact."""
@@ -270,7 +342,12 @@ class AsyncScope:
     remove = awaited(ScopeOperations.remove)
     delete = awaited(ScopeOperations.delete)
     rotate = awaited(ScopeOperations.rotate)
+    prune = awaited(ScopeOperations.prune)
     gc = awaited(ScopeOperations.gc)
+
+    def watch(self, since: str | None = None, *, every: float = 5.0) -> AsyncWatch:
+        """As `Scope.watch`: ``async with scope.watch() as events``, then ``async for event in events``."""
+        return AsyncWatch(self._core, Place.of_scope(self.id), since, every)
 
     @overload
     def open(

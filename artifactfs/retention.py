@@ -162,11 +162,21 @@ def decide(rule: RetentionRule, versions: Sequence[Candidate], now: datetime) ->
     *now* is by the store's clock. What cannot be judged is kept, and counts for nothing else. A removal is kept as long as a
     version below it is, so that what was removed never comes back into view. Deciding again on what is kept changes nothing.
     """
+    kept = _kept(rule, versions, now, _is_expired(rule, versions, now))
+    left = [version for version in versions if kept[version.number]]
+    if _is_expired(rule, left, now):  # what was newer than the removal goes as well
+        return _kept(rule, versions, now, True)
+    return kept
+
+
+def _kept(
+    rule: RetentionRule, versions: Sequence[Candidate], now: datetime, expired: bool
+) -> dict[int, tuple[str, ...]]:
     kept = {
         version.number: [version.held] if version.held else [f"tag {tag}" for tag in version.tags]
         for version in versions
     }
-    if not _is_expired(rule, versions, now):
+    if not expired:
         judged = sorted((version for version in versions if not version.held), key=_number, reverse=True)
         for reason, numbers in _keeping(rule, judged, now):
             for number in numbers:

@@ -6,6 +6,7 @@ import inspect
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from functools import wraps
 from typing import Any, Concatenate, Literal, ParamSpec, TypeAlias, TypeVar, overload
 
@@ -27,7 +28,10 @@ from artifactfs.pointers import SCHEMES
 from artifactfs.protocol.expect import Expected
 from artifactfs.protocol.ops import Lazy, Steps
 from artifactfs.records import Blob
+from artifactfs.search import Hits, Query
 from artifactfs.sources import Payload, PieceSource
+from artifactfs.watch.walking import Place
+from artifactfs.watch.watches import Watch
 
 Older: TypeAlias = "str | os.PathLike[str] | Mapping[str, Any] | ArtifactStore"
 """A store that another one reads through: its URL or path, what `ArtifactStore` takes by name, or a store."""
@@ -239,7 +243,87 @@ class ArtifactStore:
     gc = blocking(StoreOperations.gc)
     erase = blocking(StoreOperations.erase)
     rotate = blocking(StoreOperations.rotate)
+    prune = blocking(StoreOperations.prune)
     shred = blocking(StoreOperations.shred)
+
+    def verify_all(
+        self, *, checkpoint: Checkpoint = None, executor: Executor | None = None, progress: Progress = None
+    ) -> VerifyReport:
+        """As `Scope.verify_all`, of everything in the store.
+
+        >>> store.verify_all().ok
+        True
+        """
+        with telling(self._core):
+            return verify_all(self._core, self, "", checkpoint, executor, progress)
+
+    def watch(self, since: str | None = None, *, every: float = 5.0) -> Watch:
+        """As `Scope.watch`, of everything in the store; users bear the names that the store calls them by."""
+        return Watch(self._core, Place.of_store(self._core.custody), since, every)
+
+    inventory = blocking(StoreOperations.inventory)
+
+    def search(
+        self,
+        name: str | None = None,
+        *,
+        mime_type: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        min_size: int | None = None,
+        max_size: int | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        app: str | None = None,
+        user: str | None = None,
+        session: str | None = None,
+        tag: str | None = None,
+        all_versions: bool = False,
+        limit: int | None = None,
+        fresh: bool = False,
+    ) -> Hits:
+        """The versions that fit all that is asked for, read lazily: those that are newest of artifacts that are there.
+
+        The inventory is searched as it was last brought up to date (`inventory`); `Hits.as_of` tells when. Where there
+        is none, or DuckDB is not installed, the whole store is scanned; the answer is the same, and `Hits.hint` says
+        what would have been quicker. Hits come sorted as they are stored: by app, user, session, name, newest first.
+
+        >>> [(hit.name, hit.version, hit.size_bytes) for hit in store.search("*.txt")]
+        [('notes.txt', 1, 6)]
+
+        Args:
+            name: a pattern of the whole name: ``*`` for any text, ``?`` for one character, ``[abc]``, ``[!abc]``; ``[*]``
+                is a star itself. Names in a user's own scope are without ``user:``.
+            mime_type: such a pattern of the type without its parameters, in any case: ``"image/*"``.
+            since, until: aware datetimes: saved not before the one, and before the other.
+            min_size, max_size: bytes of content; what has no known size fits neither.
+            metadata: has at least these fields, with these values; within objects likewise. 1 is 1.0, and not true.
+            app, user, session: of these only.
+            tag: that this tag names, whether newest or not.
+            all_versions: all that can be loaded, not just the newest.
+            limit: no more than so many.
+            fresh: bring the inventory up to date first: then all that was saved before the call is in the answer.
+
+        Raises:
+            InvalidName, InvalidRef, InvalidMetadata: something asked for is of the wrong kind.
+        """
+        query = Query(
+            name,
+            mime_type=mime_type,
+            since=since,
+            until=until,
+            min_size=min_size,
+            max_size=max_size,
+            metadata=metadata,
+            app=app,
+            user=user,
+            session=session,
+            tag=tag,
+            all_versions=all_versions,
+            limit=limit,
+        )
+        with telling(self._core):
+            found = run(self._ops.search(query, fresh), self._core.backend)
+        return Hits(found.as_of, found.hint, _items(self._core, found.hits, None))
 
     def _about(self, *args: Any, **kwargs: Any) -> None:
         """The store itself: errors name no artifact."""
@@ -382,7 +466,29 @@ class Scope:
     remove = blocking(ScopeOperations.remove)
     delete = blocking(ScopeOperations.delete)
     rotate = blocking(ScopeOperations.rotate)
+    prune = blocking(ScopeOperations.prune)
     gc = blocking(ScopeOperations.gc)
+
+    def watch(self, since: str | None = None, *, every: float = 5.0) -> Watch:
+        """Tell every new version and every deletion here once, as they happen; what its user's sessions share is not included.
+
+        An iterator without end that waits: ``with scope.watch() as events``, then ``for event in events``. Versions of one
+        name come in the order in which they were published; one that is published late, under a lower number, comes late,
+        and is never left out. Without *since* it begins when it is entered, or else with the first event that is asked for.
+
+        >>> with scope.watch(since="start") as events:
+        ...     next(events).version
+        0
+
+        Args:
+            since: the `token` of another watch of this scope, to go on behind it, or ``"start"`` for everything.
+            every: seconds between two looks. On a local disk the system tells of changes, with ``artifactfs[watch]``.
+
+        Raises:
+            InvalidRef: *since* is no token of a watch of this scope.
+            BackendUnavailable: the store does not answer at the beginning; later that is logged, and tried again.
+        """
+        return Watch(self._core, Place.of_scope(self.id), since, every)
 
     @overload
     def open(

@@ -23,12 +23,14 @@ from artifactfs.protocol.env import Env
 from artifactfs.protocol.expect import Expected
 from artifactfs.protocol.gc import Collected
 from artifactfs.protocol.ops import Steps
+from artifactfs.protocol.prune import Pruned, prune
 from artifactfs.protocol.rotate import Rotated, Tally, rotate
 from artifactfs.protocol.save import point, remove, save
 from artifactfs.protocol.stream import save_stream
 from artifactfs.protocol.tags import ExpectedTag, put_tag, remove_tag
 from artifactfs.records import Blob, Pointer, Removed, check_metadata
 from artifactfs.refs import check_tag
+from artifactfs.retention import RetentionPolicy, read_policy
 
 
 class ScopeOperations(Reading):
@@ -280,6 +282,29 @@ class ScopeOperations(Reading):
         artifact = self.artifact(name)
         yield from self.core.writing()
         yield from remove_tag(artifact, check_tag(tag))
+
+    def prune(self, policy: RetentionPolicy | Mapping[str, Any], *, dry_run: bool = False) -> Steps[Pruned]:
+        """Delete for good what a retention policy keeps no longer here, and tell of each version what was done, and why.
+
+        Safe beside savers: what came since this began is not deleted, and right before each deletion it is looked whether
+        what is to be kept is still there, and whether a tag was set. Where it fails half-way, pruning again goes on.
+        Tombstones stay, as of any delete. A session's does not include what its user's sessions share.
+
+        >>> report = scope.prune({"rules": [{"name": "*.txt", "keep_last": 1}]}, dry_run=True)
+        >>> [(one.version, one.action, one.why) for one in report.versions]
+        [(0, 'deleted', 'rules[0]: nothing keeps it'), (1, 'kept', 'rules[0]: newest, last')]
+
+        Args:
+            policy: a `RetentionPolicy`, or a mapping as a configuration file holds it (docs/retention.md).
+            dry_run: change nothing, and tell what would be done.
+
+        Raises:
+            InvalidConfig: the policy makes no sense; nothing was deleted.
+            UnsafeBackend, AccessDenied: as for a save, unless *dry_run*.
+        """
+        rules = read_policy(policy)
+        env = None if dry_run else (yield from self.core.writing())
+        return (yield from prune(env, rules, [self.scope], self.core.backend.url))
 
     def rotate(self, *, to: str, nobody_deletes: bool = False) -> Steps[Rotated]:
         """Wrap the data keys of all that lies here by the key *to*, and tell what was done. No payload is read or written.

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
 
 from artifactfs.backends.base import Abilities
 from artifactfs.errors import (
     AccessDenied,
 )
+from artifactfs.inventory.forget import forget
+from artifactfs.inventory.refresh import Inventory, refresh
+from artifactfs.inventory.table import is_installed
 from artifactfs.layout import STORE_FOLDER, ArtifactId, ScopeId
 from artifactfs.names import USER_SCOPE, check, decode, encode
 from artifactfs.operations import upkeep
@@ -15,9 +21,12 @@ from artifactfs.operations.core import Core, rotating
 from artifactfs.protocol import ability, erase, names
 from artifactfs.protocol.compact import compact
 from artifactfs.protocol.gc import Collected
-from artifactfs.protocol.ops import Lazy, List, Steps
+from artifactfs.protocol.ops import Lazy, List, Now, Steps
+from artifactfs.protocol.prune import Pruned, prune
 from artifactfs.protocol.rotate import Rotated, Tally, rotate
 from artifactfs.protocol.sealing import shred
+from artifactfs.retention import RetentionPolicy, read_policy
+from artifactfs.search import Query, Started, log, over_inventory, scan
 
 
 class StoreOperations:
@@ -98,6 +107,16 @@ class StoreOperations:
         """As `Scope.gc`, of everything in the store."""
         return (yield from upkeep.gc(self.core, "", dry_run, nobody_writes))
 
+    def prune(self, policy: RetentionPolicy | Mapping[str, Any], *, dry_run: bool = False) -> Steps[Pruned]:
+        """As `Scope.prune`, of everything in the store that a rule is for.
+
+        Raises:
+            InvalidConfig: the policy makes no sense, or has patterns of users, and the store has a ``scope_secret``.
+        """
+        rules = read_policy(policy)
+        env = None if dry_run else (yield from self.core.writing())
+        return (yield from prune(env, rules, (yield from self.scopes()), self.core.backend.url))
+
     def rotate(self, *, to: str, nobody_deletes: bool = False) -> Steps[Rotated]:
         """As `Scope.rotate`, of everything in the store."""
         env = yield from rotating(self.core, to, nobody_deletes)
@@ -136,21 +155,58 @@ class StoreOperations:
 
         Versions, tombstones and the names in them are gone, and numbers may be given again. To be used when nobody is
         saving there; not atomic: where it fails, erase again. For an artifact of the user's scope give ``name`` alone.
-        With *dry_run* the objects are counted and stay.
+        With *dry_run* the objects are counted and stay. What an inventory tells of them is erased too, and not counted.
         """
-        if not dry_run:
-            yield from self.core.writing()
-            self.core.forget_all()
-        if session is None and name is None:
-            return (yield from erase.erase(self._user_folder(app, user), dry_run=dry_run))
         scope = ScopeId(app, user, session, self.core.custody)
-        if name is None:
-            return (yield from erase.erase(scope.folder, dry_run=dry_run))
-        artifact = scope.artifact(name)
-        count = yield from erase.erase(artifact.folder, dry_run=dry_run)
-        for folder in (artifact.hidden_folder, artifact.tags_folder):
+        if name is not None:
+            artifact = scope.artifact(name)
+            folders = [artifact.folder, artifact.hidden_folder, artifact.tags_folder]
+        else:
+            folders = [self._user_folder(app, user) if session is None else scope.folder]
+        if not dry_run:
+            env = yield from self.core.writing()
+            self.core.forget_all()
+        count = 0
+        for folder in folders:
             count += yield from erase.erase(folder, dry_run=dry_run)
+        if not dry_run:
+            yield from forget(env, self.core.custody, folders)
         return count
+
+    def inventory(self) -> Steps[Inventory]:
+        """Bring the inventory up to date that `search` looks into, or make it: Parquet files beside the store.
+
+        A listing of the whole store, then a read of each record that is new. Readers have the old inventory or the new
+        one, whole; several at the same time do no harm. Versions that are saved meanwhile may be in it or not.
+
+        >>> store.inventory().read
+        2
+
+        Raises:
+            InvalidConfig: DuckDB is not installed.
+            AccessDenied: the store was opened with ``read_only=True``.
+            KeyUnavailable: the key that is active for the inventory is not to be had.
+        """
+        env = yield from self.core.writing()
+        return (yield from refresh(env, self.core.custody))
+
+    def search(self, query: Query, fresh: bool) -> Steps[Started]:
+        """Look into the inventory, brought up to date first if *fresh*; where there is none that can be used, scan."""
+        hint = ""
+        if fresh and self.core.read_only:
+            hint = "searched without the inventory: it cannot be brought up to date in a store that is opened read_only"
+        else:
+            if fresh and is_installed():
+                yield from self.inventory()
+            started = yield from over_inventory(self.core.custody, query)
+            if isinstance(started, Started):
+                return started
+            hint = started
+        log.info("search of %s: %s", self.core.backend.url, hint)
+        now: float = time.time()
+        if not self.core.read_only:
+            (now,) = yield (Now(),)
+        return Started(datetime.fromtimestamp(now, UTC), hint, scan(self.core.custody, query))
 
 
 def _subfolders(folder: str, skip: str = "") -> Steps[list[str]]:
