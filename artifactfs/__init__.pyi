@@ -51,6 +51,8 @@ from artifactfs.search import Hit as Hit
 from artifactfs.search import Hits as Hits
 from artifactfs.store import ArtifactStore as ArtifactStore
 from artifactfs.store import Scope as Scope
+from artifactfs.verifying import Damaged as Damaged
+from artifactfs.verifying import VerifyReport as VerifyReport
 from artifactfs.watch.events import Event as Event
 from artifactfs.watch.watches import AsyncWatch as AsyncWatch
 from artifactfs.watch.watches import Watch as Watch
@@ -74,6 +76,7 @@ __all__ = [
     "Blob",
     "Collected",
     "Conflict",
+    "Damaged",
     "Diff",
     "Event",
     "Follow",
@@ -110,6 +113,7 @@ __all__ = [
     "UnsafeBackend",
     "UnsupportedFormat",
     "Verified",
+    "VerifyReport",
     "VersionNotFound",
     "Watch",
     "import_artifacts",

@@ -12,6 +12,7 @@ from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, overl
 
 from artifactfs.async_files import AsyncArtifactReader, AsyncArtifactWriter
 from artifactfs.backends.base import Backend
+from artifactfs.bulk import Executor
 from artifactfs.content import Fetched
 from artifactfs.diff import Diff, compare
 from artifactfs.drivers import acall, aiterate, arun, iterate, run
@@ -43,6 +44,7 @@ from artifactfs.store import (
     show_return,
     telling,
 )
+from artifactfs.verifying import Checkpoint, Progress, VerifyReport, averify_all
 from artifactfs.waiting import in_thread
 from artifactfs.watch.walking import Place
 from artifactfs.watch.watches import AsyncWatch
@@ -165,6 +167,13 @@ class AsyncArtifactStore:
     rotate = awaited(StoreOperations.rotate)
     prune = awaited(StoreOperations.prune)
     shred = awaited(StoreOperations.shred)
+
+    async def verify_all(
+        self, *, checkpoint: Checkpoint = None, executor: Executor | None = None, progress: Progress = None
+    ) -> VerifyReport:
+        """As `ArtifactStore.verify_all`."""
+        with telling(self._core):
+            return await averify_all(self._core, self, "", checkpoint, executor, progress)
 
     def watch(self, since: str | None = None, *, every: float = 5.0) -> AsyncWatch:
         """As `ArtifactStore.watch`; not awaited."""
@@ -344,6 +353,13 @@ class AsyncScope:
     rotate = awaited(ScopeOperations.rotate)
     prune = awaited(ScopeOperations.prune)
     gc = awaited(ScopeOperations.gc)
+
+    async def verify_all(
+        self, *, checkpoint: Checkpoint = None, executor: Executor | None = None, progress: Progress = None
+    ) -> VerifyReport:
+        """As `Scope.verify_all`; without an executor some shards at a time, as tasks."""
+        with telling(self._core, self.id.label):
+            return await averify_all(self._core, self.store, self.id.folder, checkpoint, executor, progress)
 
     def watch(self, since: str | None = None, *, every: float = 5.0) -> AsyncWatch:
         """As `Scope.watch`: ``async with scope.watch() as events``, then ``async for event in events``."""

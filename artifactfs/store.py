@@ -11,6 +11,7 @@ from functools import wraps
 from typing import Any, Concatenate, Literal, ParamSpec, TypeAlias, TypeVar, overload
 
 from artifactfs.backends.base import Backend
+from artifactfs.bulk import Executor
 from artifactfs.content import Fetched
 from artifactfs.diff import Diff, compare
 from artifactfs.drivers import call, iterate, run
@@ -30,6 +31,7 @@ from artifactfs.protocol.ops import Lazy, Steps
 from artifactfs.records import Blob
 from artifactfs.search import Hits, Query
 from artifactfs.sources import Payload, PieceSource
+from artifactfs.verifying import Checkpoint, Progress, VerifyReport, verify_all
 from artifactfs.watch.walking import Place
 from artifactfs.watch.watches import Watch
 
@@ -468,6 +470,31 @@ class Scope:
     rotate = blocking(ScopeOperations.rotate)
     prune = blocking(ScopeOperations.prune)
     gc = blocking(ScopeOperations.gc)
+
+    def verify_all(
+        self, *, checkpoint: Checkpoint = None, executor: Executor | None = None, progress: Progress = None
+    ) -> VerifyReport:
+        """Read every version here and tell what is not what was saved, as `verify` does for one; nothing is changed.
+
+        Many versions at a time; memory does not grow with them. A version that is saved meanwhile may be left out, one
+        that is deleted meanwhile counts for nothing. A session's does not include what its user's sessions share.
+
+        >>> report = scope.verify_all()
+        >>> report.ok, report.counts
+        (True, {'whole': 2})
+
+        Args:
+            checkpoint: a file that tells how far the run has come. Where it was cut off, by whatever, the same call goes on
+                from there; at its end the file is removed.
+            executor: that of a process pool, or of a cluster, whose workers open the store themselves; else threads.
+            progress: called with the report so far, now and then.
+
+        Raises:
+            InvalidConfig: the checkpoint is one of another run.
+            BackendUnavailable, AccessDenied: the store does not answer; what was found before is in the checkpoint.
+        """
+        with telling(self._core, self.id.label):
+            return verify_all(self._core, self.store, self.id.folder, checkpoint, executor, progress)
 
     def watch(self, since: str | None = None, *, every: float = 5.0) -> Watch:
         """Tell every new version and every deletion here once, as they happen; what its user's sessions share is not included.

@@ -75,6 +75,7 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True):
         detail: what was seen, for a person.
         record: the record; None where there is none, or it is not to be believed.
         bytes_checked: bytes of the stored payload that were read.
+        key_id: the id of the key that is not to be had, where that is so.
     """
 
     artifact: str
@@ -83,6 +84,7 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True):
     detail: str
     record: Record | None = None
     bytes_checked: int = 0
+    key_id: str | None = None
 
     @property
     def ok(self) -> bool:
@@ -195,7 +197,9 @@ def _judge(artifact: ArtifactId, number: int, got: Got | None, payload: Stat | N
     if refusal is not None:
         state: State = "key unavailable" if isinstance(refusal, KeyUnavailable) else "unknown format"
         return tell(
-            state=state, detail=f"{refusal}; its {stored} stored bytes have the digest that is noted in its record"
+            state=state,
+            key_id=refusal.key_id if isinstance(refusal, KeyUnavailable) else None,
+            detail=f"{refusal}; its {stored} stored bytes have the digest that is noted in its record",
         )
     detail = f"all {stored} stored bytes have the digest of the record"
     if isinstance(record, Pointer):
