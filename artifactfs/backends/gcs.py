@@ -66,7 +66,7 @@ class GCSBackend:
                 f"a Google Cloud Storage URL is gs://bucket/prefix; the bucket {bucket!r} cannot be one"
             )
         self.url = f"gs://{bucket}/{prefix}".rstrip("/")
-        self._root = f"{prefix}/" if prefix else ""
+        self.prefix = self._root = f"{prefix}/" if prefix else ""
         self._wire = Wire(self.url, bucket, options, tries, deadline)
         self.single_writer = single_writer
         self.identity = f"{self._wire.endpoint}/{bucket}"
@@ -233,6 +233,12 @@ class GCSBackend:
 
     async def probe(self, folder: str) -> Abilities:
         return await probe(self, self._wire, self._root, folder)
+
+    async def settings(self) -> dict[str, Any]:
+        """The bucket's own settings, as the JSON API tells them; it takes the permission storage.buckets.get."""
+        target = self._wire.objects().removesuffix("/o")
+        answer, _ = await self._wire.request("read the bucket's settings", "GET", target, good={200})
+        return self._wire.parsed(answer)
 
     async def close(self) -> None:
         await self._wire.close()

@@ -34,7 +34,7 @@ class ReadThrough:
     """
 
     def __init__(self, first: Backend, older: Sequence[Backend]) -> None:
-        self._stores = (first, *older)
+        self.first, self._stores = first, (first, *older)
         named = [(store.identity, store.url) for store in self._stores]
         twice = next((url for place, (identity, url) in enumerate(named) if (identity, url) in named[:place]), None)
         if twice is not None:

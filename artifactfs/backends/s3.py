@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -60,7 +60,7 @@ class S3Backend:
         self.identity = settings.identity
         self.abilities: Abilities | None = Abilities("atomic", "atomic", "atomic") if settings.at_aws else None
         self.max_key: int | None = LONGEST_KEY - len(settings.prefix.encode())
-        self._prefix = settings.prefix
+        self.prefix = self._prefix = settings.prefix
         self._single_writer = single_writer
         self._client = S3Client(settings, tries=tries, deadline=deadline)
 
@@ -229,6 +229,12 @@ class S3Backend:
 
     async def probe(self, folder: str) -> Abilities:
         return await probe(self._client, folder)
+
+    async def ask(
+        self, method: str, key: str | None = None, *, accept: Collection[int] = (), **arguments: Any
+    ) -> Answer:
+        """One call of S3's API about this bucket, for what only S3 has: its settings, and parts of uploads."""
+        return await self._client.call(method, key, accept=accept, **arguments)
 
     async def close(self) -> None:
         await self._client.close()
