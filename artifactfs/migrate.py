@@ -192,8 +192,11 @@ class _Job:
     def _items(self, shard: _Shard, tally: Tally) -> Iterator[Item]:
         """The artifacts of a shard, found by walking along both stores at once; what is none is told of."""
         source, destination = self.source.backend, self.destination.backend
-        keys, marks, tags = (_Keys(source, shard.start) for _ in range(3))
-        keys_there, marks_there, tags_there = (_Keys(destination, shard.start) for _ in range(3))
+        keys, keys_there = _Keys(source, shard.start), _Keys(destination, shard.start)
+        scope = "".join(f"{segment}/" for segment in shard.start.split("/")[:3] if segment)
+        marks, tags, marks_there, tags_there = (
+            _Keys(store, scope) for store in (source, source, destination, destination)
+        )
         while (key := keys.next_key()) is not None:
             folder = _folder_of(key)
             if shard.end is not None and folder >= shard.end:
