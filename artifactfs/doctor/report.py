@@ -63,8 +63,8 @@ def concluded(store: str, at: datetime, checks: list[Check], purpose: str) -> Di
     for state in ("failed", "warning"):
         bad = [one for one in checks if one.state == state]
         if bad:
-            first = bad[0].says.rstrip(".")
-            more = f" ({len(bad) - 1} more {'of this kind' if len(bad) > 2 else 'like it'} below)" if bad[1:] else ""
+            first = bad[0].says.removeprefix(f"{store}: ").rstrip(".")
+            more = f" (and {len(bad) - 1} more)" if bad[1:] else ""
             word = "does not work" if state == "failed" else f"can be used {purpose}, with a warning"
             summary = f"{store or 'the store'} {word}: {first}{more}." + (f" To do: {bad[0].do}." if bad[0].do else "")
             return Diagnosis(store, at, state, summary, tuple(checks))
