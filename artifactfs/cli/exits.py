@@ -37,6 +37,9 @@ _CODES: tuple[tuple[type[Exception], Exit], ...] = (
     (errors.IntegrityError, Exit.FAILED_CHECK),
     (errors.UnsupportedFormat, Exit.FAILED_CHECK),
     (errors.ArtifactError, Exit.USAGE),
+    (FileNotFoundError, Exit.USAGE),
+    (NotADirectoryError, Exit.USAGE),
+    (IsADirectoryError, Exit.USAGE),
     (OSError, Exit.LOCAL),
 )
 

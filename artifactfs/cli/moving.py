@@ -1,6 +1,8 @@
-"""``migrate``: from one store to another."""
+"""``migrate`` and ``import``: from one store to another, and from what other systems have stored."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import click
 
@@ -8,6 +10,10 @@ from artifactfs.cli.exits import Exit
 from artifactfs.cli.invocation import Invocation, command, open_store
 from artifactfs.cli.output import dumps, plain, say, size_text, struct_json
 from artifactfs.cli.progress import progress
+from artifactfs.cli.saving import metadata_of
+
+KINDS = ("solace", "solace-s3", "adk-file", "adk-gcs", "adk-go", "adk-s3", "amfs", "folder")
+"""What can be imported, in the words of `artifactfs.importing.Kind`, which takes a store to import."""
 
 
 @command("migrate", scoped=False)
@@ -38,3 +44,41 @@ def migrate(invocation: Invocation, source: str, destination: str, dry_run: bool
                 say(f"{kind.replace('_', ' ')}: {done.more[kind]} more")
     if not done.complete:
         click.get_current_context().exit(Exit.CONFLICT if done.conflicts else Exit.FAILED_CHECK)
+
+
+@command("import", scoped=False)
+@click.argument("kind", type=click.Choice(KINDS))
+@click.argument("location")
+@click.option("--app", metavar="APP", help="Of a folder, or where the source does not tell.")
+@click.option("--user", metavar="USER", help="Of a folder.")
+@click.option("--session", metavar="SESSION", help="Of a folder; else its files come into the user's scope.")
+@click.option(
+    "--option",
+    "options",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="What fsspec needs to open LOCATION. May be repeated.",
+)
+@click.option("--dry-run", is_flag=True, help="Only tell what would be done.")
+def import_(
+    invocation: Invocation, kind: Any, location: str, options: tuple[str, ...], dry_run: bool, **given: Any
+) -> None:
+    """Bring in what another system has stored.
+
+    The source stays as it is. LOCATION is a folder, or a URL of fsspec. A second run brings in only what is new. Ends
+    with 1 where bytes of a version could not be brought.
+    """
+    from artifactfs.importing import import_artifacts
+
+    store = invocation.open(writes=not dry_run)
+    with progress(f"importing {location}", None, unit="") as _:
+        done = import_artifacts(kind, location, store, storage_options=metadata_of(options), dry_run=dry_run, **given)
+    if invocation.json:
+        say(dumps({**struct_json(done), "complete": done.complete}))
+    else:
+        would = "would be " if dry_run else ""
+        say(f"{done.versions} versions {would}brought in ({size_text(done.size_bytes)}), {done.already} there before")
+        for one in done.notes:
+            say(plain(f"{'lost' if one.lost else 'note'}: {one.source}: {one.what}: {one.why}"))
+    if not done.complete:
+        click.get_current_context().exit(Exit.FAILED_CHECK)

@@ -81,6 +81,8 @@ def _indented(text: str) -> str:
 def say_table(rows: Iterable[Sequence[str]], right: Sequence[int] = ()) -> None:
     """Columns, aligned; those whose places are in *right* to the right."""
     held = [[plain(cell) for cell in row] for row in rows]
+    if not held:
+        return
     widths = [max(map(len, column)) for column in zip(*held, strict=True)]
     for row in held:
         cells = [

@@ -33,11 +33,17 @@ COMMANDS = {
     "tag": ("saving", "Let a word name a version; without TAG list the tags of an artifact."),
     "point": ("saving", "Save a pointer to what lies elsewhere."),
     "du": ("usage", "Tell how much is stored below a place."),
+    "search": ("finding", "Find versions by name, type, time, size, metadata or tag."),
+    "watch": ("watching", "Tell of every new version and every deletion, as they happen."),
+    "verify": ("upkeep", "Read versions whole, and tell whether they are what was saved."),
     "gc": ("upkeep", "Collect what crashed savers and interrupted deletes have left behind."),
+    "prune": ("upkeep", "Delete for good what a retention policy keeps no longer."),
     "compact": ("clearing", "Clear away what deleted versions have left behind."),
     "erase": ("clearing", "Erase every trace of a user, a session or an artifact."),
     "migrate": ("moving", "Copy a whole store to another one, as it is."),
+    "import": ("moving", "Bring in what another system has stored."),
     "keys": ("keys", "Make keys, and rotate what they wrap."),
+    "doctor": ("doctor", "Tell whether the store can be used, and what would hurt."),
     "config": ("config", "Look at the configuration."),
 }
 """Of each command the module that it is in, and the first line of its help."""
