@@ -191,7 +191,11 @@ class Transfer:
         new: list[tuple[Whole, bool]] = []
         for number, whole in zip(numbers, run(together(*looks), self.source), strict=True):
             if isinstance(whole, Told):
-                self._tell(number, whole.trouble, whole.why)
+                got = records.get(number)
+                if got is not None and isinstance(decoded(self.artifact, number, got), Tombstone):
+                    self.tally.count("already")  # it has ended at the destination, whatever becomes of it at the source
+                else:
+                    self._tell(number, whole.trouble, whole.why)
             elif whole is not None:
                 if self.pointers_only and not isinstance(whole.record, (Pointer, Removed, Tombstone)):
                     self._tell(number, "left_out", "the destination is of mode='pointer_only', and takes no bytes")

@@ -714,6 +714,31 @@ def test_a_tag_that_was_moved_follows_the_source_and_others_are_kept(here: Artif
     assert migrate(here, there).tags == 0
 
 
+def test_a_store_that_lies_over_the_source_needs_it_no_more_when_all_is_copied(tmp_path: Path) -> None:
+    """A move without a stop: savers and deleters use both as one, and the older one is copied to the newer by and by."""
+    old = ArtifactStore(tmp_path / "old", durability="none")
+    furnish(old, many=20)
+    over = ArtifactStore(tmp_path / "new", durability="none", read_through=[tmp_path / "old"])
+    scope = over.scope("shop", "alice", "s1")
+    scope.save("many", "of the new one")
+    scope.delete("many", 3)
+    scope.tag("many", "prod", 4)
+    scope.remove("looks like a fence")
+    expected = {name: scope.versions(name) for name in ("many", "fenced", "foreign")}
+    new = ArtifactStore(tmp_path / "new", durability="none")
+    told = migrate(old, new)
+    assert told.complete, told
+    alone = new.scope("shop", "alice", "s1")
+    assert {name: alone.versions(name) for name in expected} == expected
+    assert list(alone.names()) == list(scope.names())
+    assert alone.load("many").data == b"of the new one" and alone.tags("many") == {"prod": 4}
+    with pytest.raises(VersionNotFound):
+        alone.load("many", 3)
+    scope.delete("many", 5)
+    assert migrate(old, new).complete
+    assert 5 not in alone.versions("many")
+
+
 def test_a_version_whose_keys_were_rotated_since_is_left_as_it_is_and_told(tmp_path: Path) -> None:
     two = f"{KEYS},v2:" + base64.urlsafe_b64encode(bytes(range(1, 33))).decode().rstrip("=")
     here = ArtifactStore(tmp_path / "here", durability="none", keys=two, active_key_id="v1")
