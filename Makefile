@@ -7,7 +7,7 @@
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: demo test check nightly lint types layers suite other-pythons venvs
+.PHONY: demo test check nightly lint types layers suite other-pythons venvs peers
 
 PYTHON ?= $(shell bash .ci/find-python)
 VENV ?= .venv
@@ -43,7 +43,7 @@ other-pythons: $(OTHER_PYTHONS:%=test-%)
 # and no data tool, but for suites that run whole stores once more. A Python that is not there is an error in CI, and said elsewhere.
 NEWEST := $(lastword $(OTHER_PYTHONS))
 REMOTELY := --servers moto tests/test_backend_s3.py tests/test_filesystem_async.py
-SAME_ANYWHERE := tools test_testing_plugin.py test_read_through.py test_sealed_stores.py test_sealing.py test_codecs.py test_verify.py
+SAME_ANYWHERE := tools test_testing_plugin.py test_read_through.py test_sealed_stores.py test_sealing.py test_codecs.py test_verify.py test_import_peers.py
 LOCALLY := --servers none $(SAME_ANYWHERE:%=--ignore tests/%)
 
 test-%:
@@ -67,6 +67,15 @@ venvs: $(VENV)/.dev
 			$(MAKE) --no-print-directory .venv-$$version/.test VENV=.venv-$$version PYTHON="$$python" || exit 1; \
 		fi; \
 	done
+
+# The systems whose stores are imported, which pin what nothing else here could live with; tests run scripts in it.
+peers: .venv-peers/.peers
+
+.venv-peers/.peers: tests/peers/requirements.txt
+	@echo "installing the packages whose stores are imported into .venv-peers"
+	@[ -x .venv-peers/bin/python ] || $(PYTHON) -m venv .venv-peers
+	@.venv-peers/bin/python -m pip install -qq --no-compile --disable-pip-version-check --no-deps -r $<
+	@touch $@
 
 $(BIN)/python:
 	@[ -n "$(PYTHON)" ] || { echo "No Python 3.11 or later was found on PATH"; exit 1; }
