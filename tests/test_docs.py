@@ -28,6 +28,7 @@ import pytest
 import artifactfs
 from artifactfs import ArtifactStore, Scope, UnsafeBackend, config, errors, names, pointers, records
 from artifactfs.backends import base, memory, retry
+from artifactfs.cli.root import COMMANDS
 from artifactfs.keys import base as keys
 from artifactfs.layout import HINT_EVERY
 from artifactfs.protocol import ability, claim, env
@@ -147,6 +148,7 @@ def test_commands_in_the_documents_exist() -> None:
     commands = [
         line.removeprefix("$ ").partition(" #")[0].split()
         for document in DOCUMENTS
+        if document.name != "cli.md"  # whose commands are run by tests/cli/test_page.py
         for block in blocks(document, "console")
         for line in block.text.splitlines()
         if line.startswith("$ ")
@@ -157,6 +159,8 @@ def test_commands_in_the_documents_exist() -> None:
             assert arguments[0] in targets
         elif program == "python":
             assert (ROOT / arguments[0]).is_file()
+        elif program == "artifactfs":
+            assert arguments[0] in COMMANDS
         else:
             assert (program, arguments[0]) == ("pip", "install")
             extras = re.search(r"\[(.*)\]", arguments[1])

@@ -43,8 +43,8 @@ COMMANDS = {
     "migrate": ("moving", "Copy a whole store to another one, as it is."),
     "import": ("moving", "Bring in what another system has stored."),
     "keys": ("keys", "Make keys, and rotate what they wrap."),
-    "doctor": ("doctor", "Tell whether the store can be used, and what would hurt."),
     "config": ("config", "Look at the configuration."),
+    "doctor": ("doctor", "Tell whether the store can be used, and what would hurt."),
 }
 """Of each command the module that it is in, and the first line of its help."""
 
