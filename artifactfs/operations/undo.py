@@ -14,7 +14,17 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from artifactfs.backends.base import Entry, Got, Page
-from artifactfs.errors import ArtifactError, ArtifactNotFound, BackendError, Conflict, InvalidRef, VersionNotFound
+from artifactfs.errors import (
+    ArtifactError,
+    ArtifactNotFound,
+    BackendError,
+    Conflict,
+    IntegrityError,
+    InvalidRef,
+    KeyUnavailable,
+    UnsupportedFormat,
+    VersionNotFound,
+)
 from artifactfs.layout import USER_PREFIX, ArtifactId, ScopeId
 from artifactfs.names import decode as decode_name
 from artifactfs.names import is_segment
@@ -31,7 +41,7 @@ from artifactfs.records import Blob, Pointer, Removed, Tombstone, decode
 WRITTEN_AT_ONCE = 8
 """Artifacts that are brought back at the same time: of each at most 8 MiB are held."""
 
-Action: TypeAlias = Literal["restore", "remove", "lost"]
+Action: TypeAlias = Literal["restore", "remove", "lost", "unreadable"]
 Outcome: TypeAlias = Literal["planned", "done", "changed", "busy", "lost", "failed"]
 
 
@@ -41,7 +51,8 @@ class UndoStep(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         name: the artifact.
         action: ``restore``: the content of `version` becomes a new version. ``remove``: it was not there then.
-            ``lost``: what was there then was deleted for good, so nothing can be done.
+            ``lost``: what was there then was deleted for good. ``unreadable``: a record of it is damaged, or its key is
+            not to be had, so that nobody can tell what was there. Nothing is done then.
         version: the version that is restored.
         expect: the newest version when this was planned: nothing is done unless it still is.
         size_bytes: of the content that is restored; None where that is not known.
@@ -71,6 +82,8 @@ class UndoStep(msgspec.Struct, frozen=True, kw_only=True):
                 text = f"remove {name}@{self.expect}, which was not there then"
             case "lost":
                 text = f"cannot bring back {name}"
+            case "unreadable":
+                text = f"cannot tell what {name} was"
         if self.lost:
             text += f" (deleted for good since: {', '.join(f'@{number}' for number in self.lost)})"
         if self.outcome in ("planned", "lost"):
@@ -163,9 +176,18 @@ def _within(segment: str, entries: Iterator[Entry]) -> Iterator[Entry]:
 
 
 def _decide(core: Core, artifact: ArtifactId, view: View, at: datetime) -> Steps[UndoStep | bool]:
-    """The step that brings an artifact back; else whether it is there, and as it was."""
-    now, _ = yield from newest(artifact, view=view)
-    then = now if now is not None and now.record.timestamp <= at else (yield from at_time(artifact, at, view))
+    """The step that brings an artifact back; else whether it is there, and as it was.
+
+    Nothing is guessed of a record that cannot be read: its time would be a wrong one, and what it is, too.
+    """
+    try:
+        now, _ = yield from newest(artifact, view=view, strict=True)
+        if now is not None and now.record.timestamp <= at:
+            then: Found | None = now
+        else:
+            then = yield from at_time(artifact, at, view, strict=True)
+    except (IntegrityError, KeyUnavailable, UnsupportedFormat) as error:
+        return UndoStep(name=artifact.name, action="unreadable", outcome="failed", error=str(error))
     lost = yield from _deleted_since(artifact, view, -1 if then is None else then.number, at)
     here = now is not None and not isinstance(now.record, Removed)
     wanted = then is not None and not isinstance(then.record, Removed)
@@ -259,7 +281,7 @@ def carry_out(core: Core, env: Env, scope: ScopeId, undo: Undo) -> Steps[Undo]:
     Raises:
         BackendError: the store failed for all that were tried at a time; what was done before is done.
     """
-    tried = {place: step for place, step in enumerate(undo.steps) if step.action != "lost" and step.outcome != "done"}
+    tried = {place: step for place, step in enumerate(undo.steps) if _is_open(step)}
     steps = list(undo.steps)
     places = list(tried)
     for start in range(0, len(places), WRITTEN_AT_ONCE):
@@ -271,6 +293,10 @@ def carry_out(core: Core, env: Env, scope: ScopeId, undo: Undo) -> Steps[Undo]:
         if len(errors) == len(some):
             raise errors[0]
     return msgspec.structs.replace(undo, steps=tuple(steps))
+
+
+def _is_open(step: UndoStep) -> bool:
+    return step.action in ("restore", "remove") and step.outcome != "done"
 
 
 def _carry_out(core: Core, env: Env, scope: ScopeId, step: UndoStep) -> Steps[tuple[UndoStep, ArtifactError | None]]:
@@ -316,7 +342,7 @@ def check_plan(undo: object, scope: ScopeId) -> Undo:
     if undo.scope != scope.label:
         raise InvalidRef(f"the plan is for {undo.scope}, not for {scope.label}")
     for step in undo.steps:
-        numbers = {"restore": (step.version, step.expect), "remove": (step.expect,), "lost": ()}[step.action]
+        numbers = {"restore": (step.version, step.expect), "remove": (step.expect,)}.get(step.action, ())
         if any(type(number) is not int or number < 0 for number in numbers):
             raise InvalidRef(f"the plan does not say of {step.name!r} which versions it was made for: plan again")
     return undo

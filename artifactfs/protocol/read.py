@@ -213,11 +213,13 @@ def confirm_many(artifact: ArtifactId, view: View, numbers: Sequence[int]) -> St
     return seen
 
 
-def at_time(artifact: ArtifactId, moment: datetime, view: View | None = None) -> Steps[Found | None]:
+def at_time(
+    artifact: ArtifactId, moment: datetime, view: View | None = None, *, strict: bool = False
+) -> Steps[Found | None]:
     """The newest version that was saved not later than *moment*, a removal included, found by bisection.
 
     Exact where timestamps do not decrease with the numbers, as savers see to: each stamps at least the newest store time
-    that it has seen. A *view* of every key saves the listing.
+    that it has seen. A *view* of every key saves the listing; *strict* is as for `fetch`.
     """
     if view is None:
         view = yield from look_all(artifact)
@@ -226,7 +228,7 @@ def at_time(artifact: ArtifactId, moment: datetime, view: View | None = None) ->
     low, high = 0, len(numbers)
     while low < high:
         middle = (low + high) // 2
-        seen = yield from confirm(artifact, numbers[middle], view.payloads[numbers[middle]])
+        seen = yield from confirm(artifact, numbers[middle], view.payloads[numbers[middle]], strict=strict)
         if not isinstance(seen, Found):
             del numbers[middle]
             high -= 1

@@ -13,7 +13,7 @@ from typing import Any
 from artifactfs.codecs.base import encode_whole
 from artifactfs.errors import ArtifactError, ArtifactNotFound
 from artifactfs.layout import HINT_EVERY, ArtifactId
-from artifactfs.protocol.claim import Claim, Draft, Memory, Seen, claim_next
+from artifactfs.protocol.claim import Claim, Draft, Memory, Seen, abandon, claim_next
 from artifactfs.protocol.env import Clocked, Env
 from artifactfs.protocol.expect import Expected, claim_after
 from artifactfs.protocol.listing import look
@@ -139,7 +139,13 @@ def remove(env: Env, artifact: ArtifactId, expect: int | None = None) -> Steps[R
             claim = yield from claim_next(env, artifact, draft, number, seen)
         else:
             claim = yield from claim_after(env, artifact, draft, expect, memory)
-        yield from mark_hidden(artifact, claim.number)
+        try:
+            yield from mark_hidden(artifact, claim.number)
+        except GeneratorExit:
+            raise
+        except BaseException:
+            yield from abandon(env, artifact, claim)
+            raise
         if (yield from publish_or_abandon(env, artifact, claim, b"", EMPTY_TYPE)):
             return claim.record
         number, memory = claim.number + 1, None

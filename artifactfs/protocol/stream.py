@@ -124,10 +124,18 @@ class Sending:
         """Rewrite the record of our claim, which also renews it. False where the claim is not ours any more."""
         number = self.claim.number
         data = stored_form(self.artifact, record, self.claim.seal)
-        written: Written = yield from rewrite_record(self.env, self.artifact, number, data, self.claim.tag)
+        got: Got | None
+        try:
+            written: Written = yield from rewrite_record(self.env, self.artifact, number, data, self.claim.tag)
+        except (ArtifactError, GeneratorExit):
+            raise
+        except BaseException:  # an interrupt: it may be rewritten, and can be given up only by its latest tag
+            (got,) = yield (Get(self.artifact.record(number)),)
+            if got is not None and got.data == data:
+                self.claim = replace(self.claim, tag=got.tag)
+            raise
         tag = written.tag
         if not (written.done and tag):
-            got: Got | None
             (got,) = yield (Get(self.artifact.record(number)),)
             if got is None or got.data != data:
                 return False

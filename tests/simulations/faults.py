@@ -162,7 +162,7 @@ FAULTS = (
     ),
     Fault(
         "remove without its mark",
-        ((remove, "        yield from mark_hidden(artifact, claim.number)\n", ""),),
+        ((remove, "yield from mark_hidden(artifact, claim.number)\n", "yield ()\n"),),
         "one",
         (partial(remover, "A"),),
     ),
