@@ -121,12 +121,13 @@ def open_store(name: str | None, *, writes: bool = False) -> ArtifactStore:
     config = configured(name)
     if writes:
         return ArtifactStore(config.url, **config.options)
+    store = ArtifactStore(config.url, **{**config.options, "read_only": True})
     path = os.path.expanduser(config.url.removeprefix("file://"))
     if "://" not in path and not os.path.isdir(path):
         raise BackendUnavailable(
             f"there is no folder {path}, so no store is in it (the first put makes one)", store=path
         )
-    return ArtifactStore(config.url, **{**config.options, "read_only": True})
+    return store
 
 
 def configured(name: str | None) -> StoreConfig:

@@ -28,9 +28,7 @@ class Cli:
         result = CliRunner().invoke(root, [os.fspath(arg) for arg in args], input=data)
         if code is not None:
             assert result.exit_code == code, result.output
-        if result.exit_code:
-            told = result.stderr.splitlines()
-            assert "Traceback" not in result.stderr and told[-1].startswith("artifactfs: ")
+        assert all(line.startswith("artifactfs: ") for line in result.stderr.splitlines())
         return result
 
     def error(self, *args: str | Path, code: int, data: bytes | None = None) -> str:
