@@ -38,6 +38,8 @@ Standing: TypeAlias = Literal["free", "there", "begun", "changed", "taken", "end
 """How a number stands: above the top; holds the very version; only claimed for it; holds one that was placed under it
 with another size or time; is something else's; was ended."""
 
+CHANGED = "what was to come in changed while it was read, and did not"
+
 
 @dataclass(frozen=True, slots=True)
 class Coming:
@@ -209,14 +211,17 @@ def _draft(coming: Coming, write_id: str, seal: Seal | None) -> Steps[tuple[Draf
             payload = encoder.finish(coming.data)
             stored, sha256 = len(payload), hashlib.sha256(payload).hexdigest()
         else:
-            digest, stored = hashlib.sha256(), 0
+            content, digest, stored = hashlib.sha256(), hashlib.sha256(), 0
             yield (Rewind(),)
             piece: bytes = b"-"
             while piece:
                 (piece,) = yield (Pull(),)
+                content.update(piece)
                 encoded = encoder.update(piece) if piece else encoder.finish()
                 digest.update(encoded)
                 stored += len(encoded)
+            if content.hexdigest() != coming.sha256:
+                raise IntegrityError(f"{CHANGED}: version {coming.number}")
             sha256 = digest.hexdigest()
     return Draft(*common, size=coming.size, sha256=sha256, stored=stored, seal=seal), payload
 
@@ -235,9 +240,7 @@ def _stream(env: Env, artifact: ArtifactId, claim: Claim, coming: Coming) -> Ste
         (sending.upload,) = yield (sending.begin,)
         size, stored, sha256 = yield from sending.all()
         if (size, sha256) != (claim.record.size_bytes, getattr(claim.record, "sha256", None)):
-            raise IntegrityError(
-                f"what comes in as version {claim.number} of {artifact.label!r} changed while it was read"
-            )
+            raise IntegrityError(f"{CHANGED}: version {claim.number}")
         published = yield from publish_upload(env, artifact, claim, sending.upload, stored, sha256, Attempt())
     except GeneratorExit:
         raise

@@ -327,6 +327,9 @@ def _judge(role: Role, outcome: Any, running: Running, ever: dict[int, str], now
             pass
         case "other", ("done",):
             pass
+        case "other", ("placed", number):
+            if ever.get(number) != role.content:
+                raise Broken(f"{role.content!r} was said to be version {number}, which never was that: {ever}")
         case _:
             raise wrong
 
