@@ -7,7 +7,7 @@ at a time, oldest first, after one more look each time that what keeps the other
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -26,18 +26,24 @@ from artifactfs.protocol.delete import _delete
 from artifactfs.protocol.env import Env
 from artifactfs.protocol.listing import View, look
 from artifactfs.protocol.marks import mark_hidden
-from artifactfs.protocol.ops import List, Now, Steps, together
+from artifactfs.protocol.ops import Delete, List, Now, Steps, together
 from artifactfs.protocol.publish import ROUNDS
-from artifactfs.protocol.read import AT_ONCE, Found, confirm, surely_a_version
+from artifactfs.protocol.read import AT_ONCE, Found, Gone, confirm, surely_a_version
 from artifactfs.protocol.sealing import authenticated
 from artifactfs.protocol.tags import UNREADABLE, tags_of
-from artifactfs.records import Removed, fits_size
+from artifactfs.records import FENCE_SIZE, Removed, fits_size
 from artifactfs.retention import Candidate, RetentionPolicy, RetentionRule, decide
 
 Action: TypeAlias = Literal["kept", "deleted", "unjudged"]
 """What a prune does with a version. What is unjudged cannot be told: it is kept."""
 
-NOTHING, CHANGING = "nothing keeps it", "others keep changing the artifact: prune again"
+SCOPES_AT_ONCE = 4
+"""How many scopes are pruned at the same time, each of them some artifacts at a time."""
+
+NOTHING, LEFT = "nothing keeps it", "it was deleted, and its payload was left"
+CHANGING = "others keep changing the artifact: prune again"
+
+_Looked: TypeAlias = "tuple[Candidate, Found] | Gone"
 
 RuleOf: TypeAlias = Callable[[str], "tuple[str, RetentionRule] | None"]
 
@@ -112,8 +118,8 @@ def prune(env: Env | None, policy: RetentionPolicy, scopes: Iterable[ScopeId], w
     (now,) = yield (Now(),)
     run = _Run(env, datetime.fromtimestamp(now, UTC))
     chosen = [scope for scope in scopes if policy.concerns(scope.app, _is_user(scope, where), scope.session)]
-    for start in range(0, len(chosen), AT_ONCE):
-        some = chosen[start : start + AT_ONCE]
+    for start in range(0, len(chosen), SCOPES_AT_ONCE):
+        some = chosen[start : start + SCOPES_AT_ONCE]
         rules = [policy.within(scope.app, _is_user(scope, where), scope.session) for scope in some]
         yield from together(*(run.scope(scope, rule_of) for scope, rule_of in zip(some, rules, strict=True)))
     versions = sorted(run.versions, key=lambda one: (one.artifact, one.version))
@@ -236,6 +242,7 @@ class _Run:
         if self.env is None:
             gone = {found.number: True for found in plan.going}
         told: dict[int, tuple[Action, str]] = {number: ("deleted", NOTHING) for number, ours in gone.items() if ours}
+        told |= dict.fromkeys(plan.left, ("deleted", LEFT))
         for number, reasons in plan.kept.items():
             if number not in gone and number in sizes:
                 told[number] = "unjudged" if number in plan.held else "kept", ", ".join(reasons) or CHANGING
@@ -255,14 +262,15 @@ class _Plan:
     """What a policy makes of an artifact.
 
     `kept` says what keeps each of its versions, `held` which of them could not be judged, and `going` are those that nothing
-    keeps, the oldest first. `may_come_back`: a version that comes could keep some of those, for the artifact is going
-    because it was removed.
+    keeps, the oldest first. Of `left` only the payloads are there: their deletes were cut off. `may_come_back`: a version
+    that comes could keep some of those that go, for they are going because the artifact was removed.
     """
 
     listed: _Listed
     kept: dict[int, tuple[str, ...]]
     held: frozenset[int] = frozenset()
     going: tuple[Found, ...] = ()
+    left: tuple[int, ...] = ()
     may_come_back: bool = False
 
     def for_those_in(self, numbers: Container[int]) -> _Plan:
@@ -274,20 +282,21 @@ def _plan(artifact: ArtifactId, rule: RetentionRule, now: datetime, listed: _Lis
     """Decide on all versions that *listed* shows. Nothing is read where that shows already that all are kept."""
     numbers = sorted(listed.payloads)
     expiring = _may_expire(rule, now, listed)
-    doubtful = _doubtful(rule, now, listed, numbers, expiring)
+    doubtful = _doubtful(artifact, rule, now, listed, numbers, expiring)
     if not doubtful:
         there = [number for number in numbers if _is_listed_as_version(artifact, listed, number)]
         candidates = [Candidate(number, listed.at(number), None, not listed.payloads[number]) for number in there]
         return _Plan(listed, decide(rule, candidates, now))
-    if rule.thins or expiring:
-        needed = numbers
-    else:
-        needed = sorted({*doubtful, *(one for one in numbers if not surely_a_version(artifact, listed, one))})
-    known = {number: (Candidate(number, listed.at(number)), None) for number in set(numbers).difference(needed)}
-    read: dict[int, tuple[Candidate, Found | None]] = {**known}
-    for start in range(0, len(needed), AT_ONCE):
-        looks = (_look(artifact, rule, listed, number) for number in needed[start : start + AT_ONCE])
-        read |= {one[0].number: one for one in (yield from together(*looks)) if one is not None}
+    counted = numbers[-max(rule.keep_last or 0, rule.keep_newest) or len(numbers) :]
+    some = {*doubtful, *counted, *(number for number in numbers if not surely_a_version(artifact, listed, number))}
+    seen = yield from _look_at(artifact, rule, listed, numbers if rule.thins or expiring else sorted(some))
+    if not all(_counts(seen.get(number)) for number in counted):
+        seen |= yield from _look_at(artifact, rule, listed, [number for number in numbers if number not in seen])
+    read: dict[int, tuple[Candidate, Found | None]] = {
+        number: (Candidate(number, listed.at(number)), None) for number in numbers if number not in seen
+    }
+    read |= {number: one for number, one in seen.items() if isinstance(one, tuple)}
+    left = tuple(number for number, one in seen.items() if one == "deleted")
     if expiring and _may_be_saved_to(artifact, listed):
         rule = msgspec.structs.replace(rule, expire_removed=None)
     candidates = [read[number][0] for number in sorted(read)]
@@ -303,7 +312,7 @@ def _plan(artifact: ArtifactId, rule: RetentionRule, now: datetime, listed: _Lis
             kept = decide(rule, candidates, now)
     going = [read[number][1] for number, reasons in kept.items() if not reasons]
     comes_back = expiring and any(one.removal for one in candidates)
-    return _Plan(listed, kept, frozenset(held), tuple(one for one in going if one is not None), comes_back)
+    return _Plan(listed, kept, frozenset(held), tuple(one for one in going if one is not None), left, comes_back)
 
 
 def _may_expire(rule: RetentionRule, now: datetime, listed: _Listed) -> bool:
@@ -314,32 +323,37 @@ def _may_expire(rule: RetentionRule, now: datetime, listed: _Listed) -> bool:
     )
 
 
-def _doubtful(rule: RetentionRule, now: datetime, listed: _Listed, numbers: list[int], expiring: bool) -> list[int]:
+def _doubtful(
+    artifact: ArtifactId, rule: RetentionRule, now: datetime, listed: _Listed, numbers: list[int], expiring: bool
+) -> list[int]:
     """Those of *numbers* that a listing alone does not show to be kept, should they be versions.
 
-    Whatever else is none only makes more be kept, but for a removal with nothing below it.
+    Whatever is none only makes more be kept, and so does a removal, but for one with nothing below it.
     """
     if not numbers or (expiring and not listed.payloads[numbers[-1]]):
         return numbers
-    if rule.keep_all:
-        return []
-    top, kept = numbers[-1], set(numbers[-rule.keep_last :] if rule.keep_last is not None else [])
+    top, kept = numbers[-1], set(numbers if rule.keep_all else ())
+    if rule.keep_last is not None:
+        kept |= {*numbers[-rule.keep_last :]}
     if rule.keep_within is not None:
         kept |= {number for number in numbers if listed.at(number) >= now - rule.keep_within}
     if rule.keep_newest and listed.payloads[top]:
         kept.add(top)
-    if not listed.payloads[numbers[0]]:
+    if not listed.payloads[numbers[0]] and not rule.keep_all:
         kept.discard(numbers[0])
-    return [number for number in numbers if number not in kept]
+    return [number for number in numbers if number not in kept or _is_left(artifact, listed, number)]
+
+
+def _is_left(artifact: ArtifactId, listed: _Listed, number: int) -> bool:
+    """Whether sizes tell that what is there was deleted, but for its payload."""
+    return listed.payloads[number] != FENCE_SIZE and not _is_listed_as_version(artifact, listed, number)
 
 
 def _is_listed_as_version(artifact: ArtifactId, listed: _Listed, number: int) -> bool:
-    record = listed.records.get(number)
-    return (
-        record is None
-        or not listed.payloads[number]
-        or not artifact.custody.may_be_tombstone(artifact, number, record[0])
-    )
+    """Whether sizes allow that a number is a version: a record as short as a tombstone's can only be a removal's."""
+    if not listed.payloads[number] or number not in listed.records:
+        return True
+    return not artifact.custody.may_be_tombstone(artifact, number, listed.records[number][0])
 
 
 def _may_be_saved_to(artifact: ArtifactId, listed: _Listed) -> bool:
@@ -351,17 +365,32 @@ def _may_be_saved_to(artifact: ArtifactId, listed: _Listed) -> bool:
     )
 
 
-def _look(
-    artifact: ArtifactId, rule: RetentionRule, listed: _Listed, number: int
-) -> Steps[tuple[Candidate, Found] | None]:
-    """What is to be known of a version that was listed; None where it is none.
+def _look_at(
+    artifact: ArtifactId, rule: RetentionRule, listed: _Listed, numbers: Sequence[int]
+) -> Steps[dict[int, _Looked]]:
+    """`_look` at each of *numbers*, some at a time."""
+    seen: dict[int, _Looked] = {}
+    for start in range(0, len(numbers), AT_ONCE):
+        some = numbers[start : start + AT_ONCE]
+        found = yield from together(*(_look(artifact, rule, listed, number) for number in some))
+        seen |= zip(some, found, strict=True)
+    return seen
+
+
+def _counts(looked: _Looked | None) -> bool:
+    """Whether it is a version that takes a place among the last, and not damaged."""
+    return isinstance(looked, tuple) and not looked[0].held and not looked[0].removal
+
+
+def _look(artifact: ArtifactId, rule: RetentionRule, listed: _Listed, number: int) -> Steps[_Looked]:
+    """What is to be known of a version that was listed; or why it is none.
 
     Where its key is not to be had, the listing tells when it came, and its record whether it is a removal: who could forge
     that could as well delete it. When it was saved is not believed then.
     """
     found = yield from confirm(artifact, number, listed.payloads[number])
     if not isinstance(found, Found):
-        return None
+        return found
     candidate = Candidate(number, listed.at(number), removal=isinstance(found.record, Removed))
     if not found.raw:
         if artifact.custody.takes_plain:
@@ -370,10 +399,10 @@ def _look(
     try:
         record, _ = yield from authenticated(artifact, number, found.raw)
     except KeyUnavailable as error:
-        held = (
-            f"when it was saved cannot be told without the key {error.__dict__.get('key_id')!r}" if rule.thins else ""
-        )
-        return candidate._replace(held=held), found
+        if rule.thins and not candidate.removal:
+            key_id = error.__dict__.get("key_id")
+            candidate = candidate._replace(held=f"when it was saved cannot be told without the key {key_id!r}")
+        return candidate, found
     except (IntegrityError, UnsupportedFormat) as error:
         return candidate._replace(held=f"damaged, or of a later release: {error}"), found
     if not fits_size(record, listed.payloads[number]):
@@ -418,6 +447,8 @@ def _carry_out(env: Env, artifact: ArtifactId, plan: _Plan, gone: dict[int, bool
     if len(older) < len(plan.going):
         yield from mark_hidden(artifact, plan.listed.top)
         parts.append([plan.going[-1]])
+    if plan.left:
+        yield (Delete(tuple(artifact.payload(number) for number in plan.left)),)
     for part in parts:
         view, tags = yield from together(look(artifact), _tags(artifact))
         if not still_right(plan, view, tags, gone):
