@@ -33,6 +33,7 @@ HEAVY = {
     "tenacity",
     "yaml",
     "filetype",
+    "duckdb",
 }
 
 
