@@ -115,7 +115,8 @@ def verify_all(
     with closing(_closable(each(work, shards, executor))) as results:
         for result in results:
             going.take(*result)
-            going.save()
+            while going.advance():
+                going.tell()
     return going.end()
 
 
@@ -130,7 +131,7 @@ async def averify_all(
 
     async def take() -> None:
         going.take(*await flying.popleft())
-        await in_thread(going.save)
+        await _advance(going)
 
     try:
         async with aclosing(aiterate(_shards(core.custody, folder, going.after), core.backend)) as shards:  # type: ignore[type-var]
@@ -157,10 +158,15 @@ async def _by_executor(
     try:
         while (result := await in_thread(partial(next, results, None))) is not None:
             going.take(*result)
-            await in_thread(going.save)
+            await _advance(going)
     finally:
         await in_thread(results.close)
     return going.end()
+
+
+async def _advance(going: _Run) -> None:
+    while await in_thread(going.advance):
+        going.tell()
 
 
 def _closable(results: Iterator[Result]) -> Any:
@@ -181,22 +187,26 @@ class _Run:
         self.ready: dict[int, tuple[Shard, VerifyReport]] = {}
 
     def take(self, shard: Shard, found: VerifyReport | Exception) -> None:
-        """Count what was found. A failure ends the run; what was found before it is kept for the next one."""
+        """What was found in a shard, perhaps before its turn. A failure ends the run; a later one goes on from there."""
         if isinstance(found, Exception):
             raise found
         self.ready[shard.order] = shard, found
-        while self.next in self.ready:
-            done, part = self.ready.pop(self.next)
-            self.next += 1
-            self.after, self.report = done.after, _merged(self.report, part)
-            if self.progress is not None:
-                self.progress(self.report)
 
-    def save(self) -> None:
-        """Have a later run go on from here."""
+    def advance(self) -> bool:
+        """Count the shard whose turn it is, and have a later run go on behind it; False where it is not ready."""
+        if self.next not in self.ready:
+            return False
+        shard, part = self.ready.pop(self.next)
+        self.next += 1
+        self.after, self.report = shard.after, _merged(self.report, part)
         if self.path is not None:
             store, folder = self.place
             _write(self.path, _Saved(store=store, folder=folder, after=self.after, report=self.report))
+        return True
+
+    def tell(self) -> None:
+        if self.progress is not None:
+            self.progress(self.report)
 
     def end(self) -> VerifyReport:
         if self.path is not None and os.path.exists(self.path):

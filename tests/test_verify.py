@@ -149,8 +149,10 @@ def test_a_version_is_named_as_in_load(store: ArtifactStore) -> None:
         scope.verify("a", before)
     with pytest.raises(VersionNotFound, match="has no version -4"):
         scope.verify("a", -4)
+    with pytest.raises(VersionNotFound, match="has no tag 'newest'"):
+        scope.verify("a", "newest")
     with pytest.raises(InvalidRef):
-        scope.verify("a", "newest")  # type: ignore[arg-type]
+        scope.verify("a", "The newest")
 
 
 def test_of_a_pointer_all_that_is_stored_is_checked_and_nothing_is_fetched(store: ArtifactStore) -> None:
