@@ -75,7 +75,9 @@ def run(open_store: Callable[[], ArtifactStore], rounds: Iterator[int]) -> list[
         finally:
             over.set()
             turns.release(SAVERS)
-        return [one for saver in savers for one in saver.result()]
+        saved = [one for saver in savers for one in saver.result()]
+    prune()
+    return saved
 
 
 def lost(scope: Scope, saved: list[Saved]) -> list[Saved]:
