@@ -212,7 +212,8 @@ def over_inventory(custody: Custody, query: Query) -> Steps[Started | str]:
         as_of = None if manifest is None else manifest.as_of
         if manifest is None or as_of is None:
             return state.why
-        table = Table()
+        table: Table
+        (table,) = yield (Work(Table),)
         try:
             whole = yield from load(table, [part for part in manifest.base if part.reaches(folder)], manifest.delta)
             if not whole:  # superseded and cleared since, or erased from: then there is another manifest by now
@@ -484,7 +485,10 @@ def _utc(moment: object, what: str) -> datetime | None:
         return None
     if not isinstance(moment, datetime) or moment.utcoffset() is None:
         raise InvalidRef(f"{what} is an aware datetime, not {moment!r}")
-    return moment.astimezone(UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as error:
+        raise InvalidRef(f"{what} is {moment}, which is no time in UTC") from error
 
 
 def _whole(number: object, what: str) -> int | None:

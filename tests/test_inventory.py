@@ -14,7 +14,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from artifactfs import AccessDenied, ArtifactStore, BackendError, InvalidConfig, KeyUnavailable, UnsupportedFormat
+from artifactfs import (
+    AccessDenied,
+    ArtifactStore,
+    BackendError,
+    IntegrityError,
+    InvalidConfig,
+    KeyUnavailable,
+    UnsupportedFormat,
+)
 from artifactfs.backends.memory import MemoryBackend
 from artifactfs.custody import NONE
 from artifactfs.drivers import run
@@ -290,6 +298,15 @@ def test_payloads_of_other_programs_are_in_it() -> None:
     (hit,) = store.search()
     assert (hit.name, hit.version, hit.mime_type, hit.size_bytes, hit.sha256) == ("table.csv", 3, "text/csv", 3, None)
     assert store.inventory().read == 0
+
+
+def test_a_folder_that_no_name_is_spelled_as_is_an_error_and_no_guess() -> None:
+    store = ArtifactStore(url())
+    fill(store, 1)
+    run_one(store.backend, Put("shop/alice/s1/.hidden/0", b"1", "text/plain"))
+    for look in (store.inventory, lambda: list(store.search())):
+        with pytest.raises(IntegrityError, match="hidden"):
+            look()
 
 
 def test_a_tag_that_moves_is_seen() -> None:

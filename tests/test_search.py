@@ -497,6 +497,7 @@ def test_sealed_versions_are_found_without_their_digests() -> None:
         ({"mime_type": b"text/*"}, InvalidName, "pattern"),
         ({"since": datetime(2026, 1, 1)}, InvalidRef, "aware datetime"),
         ({"until": "yesterday"}, InvalidRef, "aware datetime"),
+        ({"since": datetime.min.replace(tzinfo=timezone(timedelta(hours=9)))}, InvalidRef, "no time in UTC"),
         ({"min_size": "3"}, InvalidRef, "whole number"),
         ({"max_size": -1}, InvalidRef, "whole number"),
         ({"limit": True}, InvalidRef, "whole number"),

@@ -9,7 +9,7 @@ import msgspec
 from artifactfs.custody import Custody
 from artifactfs.errors import InvalidConfig, KeyUnavailable, UnsupportedFormat
 from artifactfs.inventory.manifest import FOLDER, Manifest, Part, clear, get, read, write
-from artifactfs.inventory.refresh import store_part
+from artifactfs.inventory.refresh import hold, store_part
 from artifactfs.inventory.table import Table, Work, is_installed
 from artifactfs.protocol.env import Env
 from artifactfs.protocol.erase import erase
@@ -50,27 +50,33 @@ def _without(env: Env, manifest: Manifest, folders: Sequence[str]) -> Steps[Mani
         if not any(part.reaches(folder) for folder in folders):
             target.append(part)
             continue
-        data = yield from get(part)
-        if data is None:
+        left = yield from _rewritten(part, (yield from get(part)), folders)
+        if left is None:
             return None
-        left = yield from _rewritten(part, data, folders)
         target += left
     return msgspec.structs.replace(
         manifest, write_id=env.write_id(), base=tuple(base), delta=delta[0] if delta else None
     )
 
 
-def _rewritten(part: Part, data: bytes, folders: Sequence[str]) -> Steps[tuple[Part, ...]]:
-    """A file in the place of *part*, which has the bytes *data*; none where no row is left."""
-    table = Table()
+def _rewritten(part: Part, data: bytes | None, folders: Sequence[str]) -> Steps[tuple[Part, ...] | None]:
+    """A file in the place of *part*, none where no row is left. None where *data* is not what the manifest says."""
+    table: Table
+    (table,) = yield (Work(Table),)
     try:
 
-        def prepare() -> None:
-            table.view("old", [table.hold(part.name, data)])
-            table.run("CREATE TABLE erased (folder VARCHAR)")
-            table.insert("erased", [(folder,) for folder in folders])
+        def prepare() -> bool:
+            path = hold(table, part, data)
+            if path is not None:
+                table.view("old", [path])
+                table.run("CREATE TABLE erased (folder VARCHAR)")
+                table.insert("erased", [(folder,) for folder in folders])
+            return path is not None
 
-        yield (Work(prepare),)
+        there: bool
+        (there,) = yield (Work(prepare),)
+        if not there:
+            return None
         kept = "SELECT * FROM old WHERE NOT EXISTS (SELECT 1 FROM erased WHERE starts_with(key, folder)) ORDER BY key"
         return (yield from store_part(table, kept))
     finally:

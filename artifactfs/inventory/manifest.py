@@ -6,7 +6,6 @@ was read, so a reader finds the old inventory or the new one, whole, and of seve
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import secrets
 from collections.abc import Collection, Sequence
@@ -159,12 +158,10 @@ def put(name: str, data: bytes) -> Steps[None]:
 
 
 def get(part: Part) -> Steps[bytes | None]:
-    """The bytes of a file; None where it is gone, or not what the manifest says."""
+    """The bytes of a file, whose digest is to be checked; None where it is gone or has another size."""
     got: Got | None
     (got,) = yield (Get(FOLDER + part.name, 0, part.size_bytes),)
-    if got is None or got.size != part.size_bytes or hashlib.sha256(got.data).hexdigest() != part.sha256:
-        return None
-    return got.data
+    return None if got is None or got.size != part.size_bytes else got.data
 
 
 def discard(names: Sequence[str]) -> Steps[None]:

@@ -77,7 +77,8 @@ def refresh(env: Env, custody: Custody) -> Steps[Inventory]:
         if state.tag is None:
             continue
         began = min(began, now)
-        table = Table()
+        table: Table
+        (table,) = yield (Work(Table),)
         try:
             old = there or Manifest(write_id="")
             yield from clear([part.name for part in old.parts], now - KEEP)
@@ -115,13 +116,20 @@ def load(table: Table, base: Sequence[Part], delta: Part | None) -> Steps[bool]:
     for start in range(0, len(parts), 4):
         some = yield from together(*(get(part) for part in parts[start : start + 4]))
         for part, data in zip(parts[start : start + 4], some, strict=True):
-            if data is None:
+            path: str | None
+            (path,) = yield (Work(partial(hold, table, part, data)),)
+            if path is None:
                 return False
-            path: str
-            (path,) = yield (Work(partial(table.hold, part.name, data)),)
             paths.append(path)
-    table.know(paths[: len(base)], paths[len(base) :])
+    yield (Work(partial(table.know, paths[: len(base)], paths[len(base) :])),)
     return True
+
+
+def hold(table: Table, part: Part, data: bytes | None) -> str | None:
+    """Keep what was read of a file; its path, or None where that is not what the manifest says."""
+    if data is None or hashlib.sha256(data).hexdigest() != part.sha256:
+        return None
+    return table.hold(part.name, data)
 
 
 def _list(table: Table) -> Steps[None]:
@@ -292,9 +300,14 @@ def store_part(table: Table, sql: str) -> Steps[tuple[Part, ...]]:
     rows, weight, first, last = told_of
     if not rows:
         return ()
+
+    def make() -> tuple[bytes, str]:
+        data = table.parquet(name, sql)
+        return data, hashlib.sha256(data).hexdigest()
+
     data: bytes
-    (data,) = yield (Work(lambda: table.parquet(name, sql)),)
+    digest: str
+    ((data, digest),) = yield (Work(make),)
     yield from put(name, data)
-    digest = hashlib.sha256(data).hexdigest()
     part = Part(name=name, size_bytes=len(data), sha256=digest, rows=rows, weight=int(weight), first=first, last=last)
     return (part,)
