@@ -18,7 +18,7 @@ from typing import Any
 from artifactfs.importing.base import Described, Held, Kept, Place, written
 from artifactfs.importing.report import ImportNote
 from artifactfs.importing.solace import NUMBER, foreign
-from artifactfs.importing.source import Entry, Source, Unreadable, of_listing
+from artifactfs.importing.source import Damaged, Entry, Source, of_listing
 from artifactfs.layout import USER_PREFIX
 from artifactfs.mime import UNKNOWN
 from artifactfs.names import USER_SCOPE
@@ -106,8 +106,10 @@ class AdkFiles:
 
     def describe(self, source: Source, kept: Kept, held: Held) -> Described:
         told = {} if held.told["about"] is None else _told(source, held.told["about"])
-        at = told.get("createTime")
-        when = datetime.fromtimestamp(at, UTC) if isinstance(at, (int, float)) else written(held.told["at"])
+        try:
+            when = datetime.fromtimestamp(told["createTime"], UTC)
+        except (KeyError, TypeError, ValueError, OverflowError, OSError):
+            when = written(held.told["at"])
         own = told.get("customMetadata")
         metadata = dict(own) if isinstance(own, dict) else {}
         about = Described(held.path, held.size, when, told.get("mimeType") or TEXT, metadata)
@@ -157,8 +159,10 @@ class AdkBucket:
         while uri is not None and uri.startswith("artifact://"):
             hops += 1
             if hops > HOPS:
-                raise Unreadable(f"it refers to {first!r}, from where more than {HOPS} references lead on")
+                raise Damaged(f"it refers to {first!r}, from where more than {HOPS} references lead on")
             path = source.path(_target(kept.place, uri))
+            if not source.holds(path):
+                raise Damaged(f"it refers to {uri!r}, which is not there")
             told = source.head(path)
             uri = _uri(told["metadata"])
         own = held.told["metadata"]
@@ -215,10 +219,11 @@ def _by_folder(
 
 
 def _told(source: Source, path: str) -> dict[str, Any]:
-    """What is known of a version; nothing where that cannot be read, as the source itself has it."""
+    """What is known of a version; nothing where that is no JSON object, as the source itself has it."""
+    data = source.read(path)
     try:
-        told = json.loads(source.read(path))
-    except (Unreadable, ValueError):
+        told = json.loads(data)
+    except ValueError:
         return {}
     return told if isinstance(told, dict) else {}
 
@@ -231,9 +236,9 @@ def _target(place: Place, uri: str) -> str:
     """Where a reference leads, below the location; never out of the user's, nor into another session's."""
     match = _REFERENCE.fullmatch(uri)
     if match is None:
-        raise Unreadable(f"it refers to {uri!r}, which names no version of an artifact")
+        raise Damaged(f"it refers to {uri!r}, which names no version of an artifact")
     if (match["app"], match["user"]) != (place.app, place.user) or match["session"] not in (None, place.session):
-        raise Unreadable(f"it refers to {uri!r}, which lies outside of its own scope, where the source does not follow")
+        raise Damaged(f"it refers to {uri!r}, which lies outside of its own scope, where the source does not follow")
     name, session = match["name"], match["session"]
     if session is None or name.startswith(USER_PREFIX):
         session, name = USER_SCOPE, USER_PREFIX + name.removeprefix(USER_PREFIX)

@@ -17,8 +17,9 @@ from typing import Any
 from artifactfs.importing.base import Described, Held, Kept, Place, written
 from artifactfs.importing.report import ImportNote
 from artifactfs.importing.solace import foreign
-from artifactfs.importing.source import Entry, Source, Unreadable
+from artifactfs.importing.source import Damaged, Entry, Source
 
+JSON = "application/json"
 _VERSION = re.compile(r"v([0-9]{3,18})_(current|superseded)\.json")
 _NOT_METADATA = frozenset({"value", "embedding"})
 """Fields of any size, which are in the payload."""
@@ -45,10 +46,10 @@ class AmfsEntries:
             entity = "/".join(path)
             newest = found[folder][max(found[folder])]
             try:  # a slash may belong to the entity's path or to the key
-                told = _entry(source, newest.path)
+                told = _entry(source.read(newest.path))
                 if f"{told['entity_path']}/{told['key']}" == f"{entity}/{key}":
                     entity, key = told["entity_path"], told["key"]
-            except (Unreadable, KeyError):
+            except (Damaged, KeyError):
                 pass
             versions = [
                 Held(number, entry.path, entry.size, None, {"at": entry.at})
@@ -57,25 +58,30 @@ class AmfsEntries:
             yield Kept(Place(namespace, entity, None, key), "/".join(folder), tuple(versions))
 
     def describe(self, source: Source, kept: Kept, held: Held) -> Described:
-        told = _entry(source, held.path)
+        data = source.read(held.path)
+        try:
+            told = _entry(data)
+        except Damaged as error:
+            why = f"{error}: its bytes came in as they are"
+            return Described(held.path, held.size, written(held.told["at"]), JSON, notes=[("metadata", why)])
         try:
             at = datetime.fromisoformat(told["provenance"]["written_at"])
             at = at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
         except (KeyError, TypeError, ValueError):
             at = written(held.told["at"])
         metadata = {name: value for name, value in told.items() if name not in _NOT_METADATA}
-        about = Described(held.path, held.size, at, "application/json", metadata)
+        about = Described(held.path, held.size, at, JSON, metadata)
         if (told.get("entity_path"), told.get("key")) != (kept.place.user, kept.place.name):
             why = f"it calls itself {told.get('key')!r} of {told.get('entity_path')!r}, and lies among the versions of this"
             about.notes.append(("name", why))
         return about
 
 
-def _entry(source: Source, path: str) -> dict[str, Any]:
+def _entry(data: bytes) -> dict[str, Any]:
     try:
-        told = json.loads(source.read(path))
+        told = json.loads(data)
     except ValueError as error:
-        raise Unreadable(f"it is no JSON: {error}") from error
+        raise Damaged(f"it is no JSON ({error})") from error
     if not isinstance(told, dict):
-        raise Unreadable("it is no JSON object")
+        raise Damaged("it is no JSON object")
     return told

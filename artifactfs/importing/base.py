@@ -8,13 +8,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, NamedTuple, Protocol
 
 from artifactfs.drivers import run
-from artifactfs.errors import ForeignPayload, IntegrityError, InvalidMetadata, InvalidName, InvalidRef
+from artifactfs.errors import (
+    BackendUnavailable,
+    ForeignPayload,
+    IntegrityError,
+    InvalidMetadata,
+    InvalidName,
+    InvalidRef,
+)
 from artifactfs.importing.report import ImportNote, What
-from artifactfs.importing.source import Entry, Source, Unreadable
+from artifactfs.importing.source import Damaged, Entry, Source, Unreadable
 from artifactfs.layout import USER_PREFIX, ArtifactId, ScopeId
 from artifactfs.mime import HEAD_BYTES, guess
 from artifactfs.mime import check as check_type
@@ -153,28 +160,34 @@ class Brought:
 
 def shards(job: Job, notes: list[ImportNote]) -> Iterator[list[Kept]]:
     """The artifacts of the source, some at a time; what else is met there goes to *notes*."""
+    source = job.source()
     met: dict[Place, str] = {}
     some: list[Kept] = []
     weight = 0
-    source = job.source()
-    for entries in source.files(job.layout.depth):
-        for found in job.layout.sort(source, entries):
-            if isinstance(found, ImportNote):
-                notes.append(found)
-            elif found.place in met:
-                why = f"{met[found.place]!r} in the source is of the same name, and was taken"
-                notes.append(
-                    ImportNote(what="collision", source=found.where, artifact=found.place.label, lost=True, why=why)
-                )
-            else:
-                met[found.place] = found.where
-                some.append(found)
-                weight += 5 + len(found.versions)
-                if weight >= 100:
-                    yield some
-                    some, weight = [], 0
+    for found in _sorted(job.layout, source):
+        if isinstance(found, ImportNote):
+            notes.append(found)
+        elif found.place in met:
+            why = f"{met[found.place]!r} in the source is of the same name, and was taken"
+            label = found.place.label
+            notes.append(ImportNote(what="collision", source=found.where, artifact=label, lost=True, why=why))
+        else:
+            met[found.place] = found.where
+            some.append(found)
+            weight += 5 + len(found.versions)
+            if weight >= 100:
+                yield some
+                some, weight = [], 0
     if some:
         yield some
+
+
+def _sorted(layout: Layout, source: Source) -> Iterator[Kept | ImportNote]:
+    try:
+        for entries in source.files(layout.depth):
+            yield from layout.sort(source, entries)
+    except Unreadable as error:
+        raise BackendUnavailable(f"{source.location} cannot be read: {error}") from error
 
 
 def bring(job: Job, some: Iterable[Kept]) -> Brought:
@@ -192,7 +205,7 @@ class _Bringing:
         self.job, self.source, self.kept = job, source, kept
         self.core: Core = job.destination._core
         self.done = Brought(artifacts=1)
-        self.empty = True
+        self.empty, self.latest = True, datetime.min.replace(tzinfo=UTC)
 
     def all(self) -> Brought:
         try:
@@ -238,22 +251,25 @@ class _Bringing:
                 if len(missing) > MOST_EMPTY:
                     why = f"{len(missing)} numbers before it were never given; at most {MOST_EMPTY} can be left empty"
                     return self._stop(rest[at:], "gap", why)
-                trouble = self._one(artifact, held, stand, missing)
-                if trouble:
-                    return self._stop(rest[at:], *trouble)
-                top = max(top, held.number)
+                told = self._one(artifact, held, stand, missing)
+                if isinstance(told, tuple):
+                    return self._stop(rest[at:], *told)
+                if told:
+                    top = max(top, held.number)
         return []
 
-    def _one(self, artifact: ArtifactId, held: Held, stand: Standing, missing: range) -> tuple[What, str] | None:
-        """Bring in one version; why neither it nor what follows can be, if that is so."""
-        if missing and missing != range(self.job.layout.first):
-            self._note("gap", f"the source has no {_numbers(missing)}; nothing else will have", held)
+    def _one(self, artifact: ArtifactId, held: Held, stand: Standing, missing: range) -> bool | tuple[What, str]:
+        """Bring in one version, and tell whether its number is given now; or why nothing that follows can come in."""
         if self.job.dry_run:
+            self._gap(missing, held)
             self._count(stand, held.size or 0)
-            return None
+            return True
         try:
             about = self.job.layout.describe(self.source, self.kept, held)
             coming, file = self._coming(about, held)
+        except Damaged as error:  # its number stays empty
+            self._note("unreadable", str(error), held, lost=True)
+            return False
         except Unreadable as error:
             return "unreadable", str(error)
         except InvalidRef as error:
@@ -275,11 +291,15 @@ class _Bringing:
         self.empty = False
         if outcome == "ended":
             self._ended(held)
-            return None
+            return True
+        self._gap(missing, held)
+        if coming.at < self.latest:
+            about.notes.append(("order", "it is older than a version below it, so reads as of a time may pass it over"))
+        self.latest = max(self.latest, coming.at)
         for what, why in about.notes:
             self._note(what, why, held)
         self._count(stand, coming.size)
-        return None
+        return True
 
     def _coming(self, about: Described, held: Held) -> tuple[Coming, Any]:
         """The version that is to be placed, and the file that holds its content if it is long."""
@@ -333,6 +353,15 @@ class _Bringing:
             self.done.versions += 1
             self.done.size_bytes += size
 
+    def _gap(self, missing: range, held: Held) -> None:
+        """Tell of numbers that the source does not have either; not of those below the first that it ever gives."""
+        absent = sorted(set(missing) - {one.number for one in self.kept.versions} - set(range(self.job.layout.first)))
+        if len(absent) == 1:
+            self._note("gap", f"the source has no version {absent[0]}, and that number is never given", held)
+        elif absent:
+            why = f"the source lacks {len(absent)} versions from {absent[0]} to {absent[-1]}, and they are never given"
+            self._note("gap", why, held)
+
     def _ended(self, held: Held) -> None:
         self._note("ended", "that number was deleted or given up at the destination", held, lost=True)
 
@@ -347,7 +376,3 @@ class _Bringing:
         if held is not None:
             label, where = f"{label}@{held.number}", self.source._below(held.path)
         self.done.notes.append(ImportNote(what=what, source=where, artifact=label, lost=lost, why=why))
-
-
-def _numbers(missing: range) -> str:
-    return f"version {missing[0]}" if len(missing) == 1 else f"versions {missing[0]} to {missing[-1]}"

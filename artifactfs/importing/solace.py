@@ -15,7 +15,7 @@ from typing import Any
 
 from artifactfs.importing.base import Described, Held, Kept, Place, written
 from artifactfs.importing.report import ImportNote
-from artifactfs.importing.source import Entry, Source, Unreadable
+from artifactfs.importing.source import Damaged, Entry, Source
 from artifactfs.layout import USER_PREFIX
 from artifactfs.names import USER_SCOPE
 
@@ -80,9 +80,10 @@ class SolaceFiles:
     def describe(self, source: Source, kept: Kept, held: Held) -> Described:
         about = Described(held.path, held.size, written(held.at))
         if held.told["meta"]:
+            data = source.read(f"{held.path}.meta")
             try:
-                about.mime_type = _object(source.read(f"{held.path}.meta"))["mime_type"]
-            except (Unreadable, KeyError) as error:
+                about.mime_type = _object(data)["mime_type"]
+            except (Damaged, KeyError) as error:
                 about.notes.append(("MIME type", f"it was guessed: the file that tells it cannot be read ({error})"))
         else:
             why = "it was guessed: the file that tells it is not there, without which the source does not load the version"
@@ -137,10 +138,10 @@ def _plainly(folder: tuple[str, ...]) -> Place:
 
 def _by_metadata(source: Source, folder: tuple[str, ...], entry: Entry) -> Place | None:
     """The place of what has more slashes than it needs, if the object says whose they are."""
+    told = source.head(entry.path)["metadata"]
     try:
-        told = source.head(entry.path)["metadata"]
         name, user, session = told["original_filename"], told["user_id"], told["session_id"]
-    except (Unreadable, KeyError):
+    except KeyError:
         return None
     rest = list(folder)
     taken = []
@@ -160,9 +161,10 @@ def tell(source: Source, held: Held, about: Described) -> None:
     """Take what the companion tells for the version's metadata."""
     if held.told["companion"] is None:
         return
+    data = source.read(held.told["companion"])
     try:
-        about.metadata = _object(source.read(held.told["companion"]))
-    except Unreadable as error:
+        about.metadata = _object(data)
+    except Damaged as error:
         about.notes.append(("metadata", f"it was stored without: what tells of it cannot be read ({error})"))
 
 
@@ -170,7 +172,7 @@ def _object(data: bytes) -> dict[str, Any]:
     try:
         told = json.loads(data)
     except ValueError as error:
-        raise Unreadable(f"it is no JSON: {error}") from error
+        raise Damaged(f"it is no JSON: {error}") from error
     if not isinstance(told, dict):
-        raise Unreadable("it is no JSON object")
+        raise Damaged("it is no JSON object")
     return told

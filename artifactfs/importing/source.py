@@ -19,6 +19,10 @@ class Unreadable(Exception):
     """One thing of the source cannot be read, or is not what it should be; the message says why."""
 
 
+class Damaged(Unreadable):
+    """A version that the source itself does not load, and never will."""
+
+
 class Entry(NamedTuple):
     """A file of the source: its path below the location, its path for fsspec, and what the listing tells of it."""
 
@@ -113,11 +117,18 @@ class Source:
         except Exception as error:  # whatever a filesystem of fsspec raises
             raise BackendUnavailable(f"{self.location} cannot be listed: {_brief(error)}") from error
 
+    def holds(self, path: str) -> bool:
+        """Whether a file is there."""
+        try:
+            return bool(self.fs.isfile(path))
+        except Exception as error:  # whatever a filesystem of fsspec raises
+            raise Unreadable(_brief(error)) from error
+
     def read(self, path: str) -> bytes:
         """All of a file."""
         try:
             data: bytes = self.fs.cat_file(path)
-        except Exception as error:  # as above
+        except Exception as error:  # as there
             raise Unreadable(_brief(error)) from error
         return data
 
@@ -129,7 +140,7 @@ class Source:
                 told = self.fs.call_s3("head_object", Bucket=bucket, Key=key)
                 return {"type": told.get("ContentType"), "metadata": told.get("Metadata") or {}}
             return of_listing(self.fs.info(path))
-        except Exception as error:  # as above
+        except Exception as error:  # as there
             raise Unreadable(_brief(error)) from error
 
     def content(self, path: str, size: int | None) -> Content:
@@ -152,7 +163,7 @@ class Source:
                 file.close()
                 return Content(count, digest.hexdigest(), data, None)
             file.seek(0)
-        except Exception as error:  # as above
+        except Exception as error:  # as there
             file.close()
             raise Unreadable(_brief(error)) from error
         except BaseException:
