@@ -11,8 +11,9 @@ from artifactfs.drivers import run
 from artifactfs.errors import InvalidConfig
 from artifactfs.importing.adk import AdkBucket, AdkCommunityBucket, AdkFiles
 from artifactfs.importing.amfs import AmfsEntries
-from artifactfs.importing.base import Brought, Job, Layout, bring, shards
+from artifactfs.importing.base import Layout
 from artifactfs.importing.folder import Folder
+from artifactfs.importing.loop import Brought, Job, bring, shards
 from artifactfs.importing.report import Imported, ImportNote
 from artifactfs.importing.solace import SolaceBucket, SolaceFiles
 from artifactfs.importing.source import shown
