@@ -437,13 +437,16 @@ def _list(artifact: ArtifactId) -> Steps[_Listed]:
 
 
 def _carry_out(env: Env, artifact: ArtifactId, plan: _Plan, gone: dict[int, bool]) -> Steps[bool]:
-    """Delete what is to go, the newest of all by itself and last; False where the plan is not right any more.
+    """Delete what is to go; False where the plan is not right any more.
 
-    *gone* is told of each number whether this has deleted it, or somebody else before.
+    Removals go when nothing is left that they remove, and the newest version goes last and by itself, so that nothing comes
+    into view on the way. *gone* is told of each number whether this has deleted it, or somebody else before.
     """
     newest = max(plan.kept, default=-1)
     older = [found for found in plan.going if found.number != newest]
-    parts = [older[start : start + AT_ONCE] for start in range(0, len(older), AT_ONCE)]
+    removals = [found for found in older if isinstance(found.record, Removed)]
+    contents = [found for found in older if found not in removals]
+    parts = [some[at : at + AT_ONCE] for some in (contents, removals) for at in range(0, len(some), AT_ONCE)]
     if len(older) < len(plan.going):
         yield from mark_hidden(artifact, plan.listed.top)
         parts.append([plan.going[-1]])

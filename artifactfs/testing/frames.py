@@ -10,7 +10,7 @@ import dis
 import gc
 import types
 from collections.abc import Generator, Hashable
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from enum import Enum
 from functools import cache
 from typing import Any
@@ -24,6 +24,7 @@ _ATOMS = (
     types.ModuleType,
     types.BuiltinFunctionType,
     datetime,
+    timedelta,
     timezone,
 )
 _NUMBERS = (int, float, bool)
