@@ -601,6 +601,14 @@ def test_an_old_upload_is_aborted_on_a_server_and_a_young_one_is_not(name: str, 
         assert session(store).save("video.mp4", b"again").version == 1
 
 
+@pytest.mark.server("rclone")
+def test_a_server_that_has_no_uploads_is_collected_and_erased(rclone: Server) -> None:
+    with ArtifactStore(rclone.bucket(), single_writer=True, **rclone.storage_options) as store:
+        session(store).save("report.csv", b"bytes")
+        assert store.gc() == Collected(dry_run=False)
+        assert store.erase("shop", "alice") == 2
+
+
 @pytest.mark.server("fake_gcs")
 def test_the_claim_of_a_crashed_stream_is_ended_where_uploads_cannot_be_listed(fake_gcs: Server) -> None:
     with ArtifactStore(fake_gcs.bucket(), **fake_gcs.storage_options) as store:

@@ -213,7 +213,10 @@ class S3Backend:
         found: list[Unfinished] = []
         position: dict[str, Any] = {}
         while True:
-            answer = await self._client.call("list_multipart_uploads", Prefix=self._prefix + folder, **position)
+            # rclone says of none that there is no such upload.
+            answer = await self._client.call(
+                "list_multipart_uploads", accept={404}, Prefix=self._prefix + folder, **position
+            )
             for upload in answer.body.get("Uploads", ()):
                 key = upload["Key"].removeprefix(self._prefix)
                 found.append(Unfinished(key, upload["Initiated"].timestamp(), upload["UploadId"]))

@@ -16,7 +16,8 @@ from artifactfs.testing.store_lists import Listing
 from artifactfs.testing.store_reading import Reading
 from artifactfs.testing.store_saving import Saving
 from artifactfs.testing.store_tags import Tagging
+from artifactfs.testing.store_upkeep import Upkeep
 
 
-class StoreConformance(Saving, Reading, Listing, Tagging, History):
+class StoreConformance(Saving, Reading, Listing, Tagging, History, Upkeep):
     """What saving, reading, listing, taking away and tagging promise, whatever store lies below."""
