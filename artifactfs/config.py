@@ -21,6 +21,9 @@ s3: ``bucket_name``, ``prefix``, ``endpoint_url``, ``account_id`` (Cloudflare R2
 ``secret_access_key`` and perhaps ``session_token``, and ``options``, which s3fs gets as they are.
 gcs: ``bucket_name``, ``prefix``, ``project``, ``endpoint_url``, and ``options``, which gcsfs gets as they are.
 
+Under ``retention`` the file may say what ``prune`` of the command line keeps: ``rules``, as in `artifactfs.retention`; or
+under ``data_retention`` what Solace Agent Mesh has there.
+
 Under ``options``, an unquoted value that is one substitution and nothing else is read as YAML would read its text
 (``use_ssl: ${USE_SSL:-true}`` is a bool); in quotes it stays text.
 """
@@ -39,6 +42,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from artifactfs.errors import InvalidConfig
+from artifactfs.retention import SECTIONS, RetentionPolicy, read_policy
 
 if TYPE_CHECKING:
     from yaml import SafeLoader
@@ -56,13 +60,14 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 @dataclass(frozen=True, repr=False)
 class StoreConfig:
-    """What to open a store with: ``ArtifactStore(config.url, **config.options)``.
+    """What to open a store with: ``ArtifactStore(config.url, **config.options)``; and what to keep there, if that is said.
 
     Its repr names the options but shows no value of them, since some are credentials.
     """
 
     url: str
     options: dict[str, Any] = field(default_factory=dict)
+    retention: RetentionPolicy | None = None
 
     def __repr__(self) -> str:
         return f"StoreConfig(url={_CREDENTIALS_IN_URL.sub('//…@', self.url)!r}, options={sorted(self.options)})"
@@ -97,6 +102,16 @@ def load(path: str | os.PathLike[str] | None = None, environ: Mapping[str, str] 
     )
 
 
+def load_policy(path: str | os.PathLike[str], environ: Mapping[str, str] = os.environ) -> RetentionPolicy:
+    """The retention policy in a YAML file: under ``retention`` or ``data_retention``, perhaps of ``artifact_store``, beside
+    whatever else stands there; or all of the file.
+
+    Raises:
+        InvalidConfig: the file cannot be used; the message says where in it, and what would be right.
+    """
+    return _Document(os.fspath(path), environ).policy()
+
+
 # ---- what the mapping of a store may hold
 
 
@@ -115,6 +130,8 @@ class _Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     pointer_schemes: list[str] | UnsetType = UNSET
     provider: str | UnsetType = UNSET
     read_through: list[str | dict[str, Any]] | UnsetType = UNSET
+    retention: dict[str, Any] | UnsetType = UNSET
+    data_retention: dict[str, Any] | UnsetType = UNSET
 
     def __repr__(self) -> str:
         return type(self).__name__
@@ -207,7 +224,7 @@ class _Gcs(_Bucket, frozen=True, kw_only=True, tag="gcs"):
 
 
 _KINDS: dict[str, type[_Settings]] = {"memory": _Memory, "filesystem": _Filesystem, "s3": _S3, "gcs": _Gcs}
-_COMMON = tuple(name for name in _Settings.__struct_fields__ if name != "keys_file")
+_COMMON = tuple(name for name in _Settings.__struct_fields__ if name not in ("keys_file", *SECTIONS))
 _FIELDS = frozenset(name for kind in _KINDS.values() for name in kind.__struct_fields__) | {"type"}
 _CREDENTIALS = (
     "access_key_id",
@@ -232,6 +249,8 @@ _SHOULD_BE = {
     "pointer_schemes": "a list of schemes",
     "read_through": "a list of URLs, folders, or mappings with a url",
     "options": "a mapping of option names to their values",
+    "retention": "a mapping with rules",
+    "data_retention": "a mapping such as {task_retention_days: 90}",
 }
 
 
@@ -269,7 +288,31 @@ class _Document:
             common["keys"] = Path(self.beside(settings.keys_file))
         if settings.read_through:
             common["read_through"] = [self._older(place, one) for place, one in enumerate(settings.read_through)]
-        return StoreConfig(url, options | common)
+        said = _given(**{name: getattr(settings, name) for name in SECTIONS})
+        if len(said) > 1:
+            self.fail(f".{SECTIONS[1]}", f"is given beside {SECTIONS[0]}; leave one of them out")
+        policies = [read_policy(value, self.file, f"{self._root}.{name}") for name, value in said.items()]
+        return StoreConfig(url, options | common, policies[0] if policies else None)
+
+    def policy(self) -> RetentionPolicy:
+        root = self._compose()
+        if root is None:
+            self.fail("", "is empty; should be a mapping with rules")
+        try:
+            place, node, there = "", root, self._pairs(root, "")
+            if SECTION in there and not there.keys() & set(SECTIONS):
+                place, node = f".{SECTION}", there[SECTION]
+                there = self._pairs(node, place)
+            named = [name for name in SECTIONS if name in there]
+            if len(named) > 1:
+                self.fail(f"{place}.{named[1]}", f"is given beside {named[0]}; leave one of them out")
+            if named:
+                place, node = f"{place}.{named[0]}", there[named[0]]
+            elif place:
+                self.fail(place, f"says nothing of {SECTIONS[0]}")
+            return read_policy(self._value(node, place), self.file, f"${place}")
+        except RecursionError:
+            raise InvalidConfig(f"{self.file}: is nested too deeply, or an alias in it refers to itself") from None
 
     def _older(self, place: int, older: str | dict[str, Any]) -> str | dict[str, Any]:
         """A store that is read through, a folder as it stands from the file's own."""

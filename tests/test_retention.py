@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import msgspec
@@ -11,8 +13,9 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from artifactfs import RetentionPolicy, RetentionRule
+from artifactfs import ArtifactStore, RetentionPolicy, RetentionRule
 from artifactfs import retention as module
+from artifactfs.config import load, load_policy
 from artifactfs.errors import InvalidConfig
 from artifactfs.retention import Candidate, decide, read_policy
 
@@ -376,3 +379,85 @@ def test_the_retention_of_solace_agent_mesh_is_read_as_it_is() -> None:
     assert read_policy({"enabled": True}).rules[0].keep_within == timedelta(days=90)
     for off in ({"enabled": False, "task_retention_days": 1}, {"cleanup_tasks": False, "task_retention_days": "1"}):
         assert read_policy(off) == RetentionPolicy(rules=(), every=timedelta(hours=24))
+
+
+# --- in files ---------------------------------------------------------------------------------------------------------
+
+
+RULES = """
+rules:
+  - name: "*.log"           # in quotes, for YAML has a meaning of its own for a star
+    keep_within: ${DAYS:-7}d
+  - keep_last: ${COUNT}
+    keep_newest: no
+"""
+
+
+def in_file(tmp_path: Path, text: str) -> Path:
+    file = tmp_path / "policy.yaml"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+@pytest.mark.parametrize("under", ["", "retention", "artifact_store.retention"])
+def test_a_file_holds_a_policy_by_itself_or_beside_what_else_stands_there(tmp_path: Path, under: str) -> None:
+    text = RULES
+    for key in filter(None, under.split(".")[::-1]):
+        text = f"other: [1]\n{key}:\n{indent(text, '  ')}"
+    wanted = (
+        RetentionRule(name="*.log", keep_within=timedelta(days=7)),
+        RetentionRule(keep_last=5, keep_newest=False),
+    )
+    assert load_policy(in_file(tmp_path, text), {"COUNT": "5"}).rules == wanted
+
+
+def test_the_configuration_of_a_store_may_say_what_is_kept_in_it(tmp_path: Path) -> None:
+    file = in_file(tmp_path, "type: memory\nmax_bytes: 10\nretention:\n  rules: [{keep_last: 3}]\n")
+    config = load(file, {})
+    assert config.retention == RetentionPolicy(rules=(RetentionRule(keep_last=3),))
+    assert config.options == {"max_bytes": 10}
+    assert load_policy(file, {}) == config.retention
+    assert load(in_file(tmp_path, "type: memory"), {}).retention is None
+    solace = "artifact_store:\n  type: memory\n  data_retention: {enabled: true, task_retention_days: 30}\n"
+    policy = load(in_file(tmp_path, solace), {}).retention
+    assert policy is not None and policy.rules[0].keep_within == timedelta(days=30)
+    assert ArtifactStore.from_config(file).url == "memory://"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("rules:\n  - keep_last: 0\n", r"policy\.yaml: \$\.rules\[0\]\.keep_last: 0 should be"),
+        ("retention: {rules: [{keep: 1}]}", r"policy\.yaml: \$\.retention\.rules\[0\]\.keep: is no setting"),
+        ("retention: {}\ndata_retention: {}", r"\$\.data_retention: is given beside retention"),
+        ("artifact_store: {type: memory}", r"\$\.artifact_store: says nothing of retention"),
+        ("retention: [", "is not YAML"),
+        ("", "is empty; should be a mapping with rules"),
+        ("rules: [{keep_last: 1, keep_last: 2}]", r"\.keep_last: line 1: is there a second time"),
+        ("rules: [{keep_last: '${NONE}'}]", "the environment variable NONE is not set"),
+    ],
+)
+def test_what_is_wrong_in_a_file_is_told_with_its_place(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(InvalidConfig, match=message):
+        load_policy(in_file(tmp_path, text), {})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("type: memory\nretention: 3", r"\$\.retention: '3' should be a mapping with rules"),
+        (
+            "type: memory\nretention: {rules: [{keep_last: many}]}",
+            r"\$\.retention\.rules\[0\]\.keep_last: 'many' should",
+        ),
+        (
+            "type: memory\nretention: {rules: []}\ndata_retention: {enabled: true}",
+            r"\$\.data_retention: is given beside",
+        ),
+    ],
+)
+def test_what_is_wrong_with_the_retention_of_a_store_is_told_with_its_place(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    with pytest.raises(InvalidConfig, match=message):
+        load(in_file(tmp_path, text), {})
