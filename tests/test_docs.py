@@ -372,6 +372,8 @@ def test_requests_that_the_readme_tells_are_those_at_the_wire(moto: Server, tmp_
         cold = scope()
         count("load of a known version", lambda: cold.load("report.csv", version=0))
         count("load of the newest", lambda: cold.load("report.csv"))
+        cold.tag("report.csv", "prod", 0)
+        count("load by a tag", lambda: cold.load("report.csv", version="prod"))
         count("stat of the newest", lambda: cold.stat("report.csv"))
         count("names of a session, for each 1,000 names", lambda: list(cold.names()))
         count("save, cold", lambda: cold.save("report.csv", b"third"))

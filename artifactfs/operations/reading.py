@@ -35,7 +35,7 @@ from artifactfs.protocol.sealing import data_key
 from artifactfs.protocol.tags import resolve, tags_of
 from artifactfs.protocol.verify import Verified, newest_number, verify
 from artifactfs.records import Blob, Pointer, Record, Removed, fits_size
-from artifactfs.refs import check_tag
+from artifactfs.refs import is_tag
 
 Version: TypeAlias = "int | str | datetime | None"
 """A number, negative from the newest; ``"latest"`` or None: the newest; another word: what that tag names; an aware
@@ -349,9 +349,9 @@ class Reading:
 
     def _number(self, artifact: ArtifactId, version: int | str) -> Steps[int]:
         """The number of a version that is told by one, from the end, or by a tag."""
-        if isinstance(version, str):
+        if isinstance(version, str) and is_tag(version):
             try:
-                return (yield from resolve(artifact, check_tag(version)))
+                return (yield from resolve(artifact, version))
             except VersionNotFound:
                 if not (yield from self._numbers(artifact)):
                     raise ArtifactNotFound(

@@ -64,7 +64,7 @@ class Reading(StoreTests):
         with pytest.raises(VersionNotFound, match="had no version at 20"):
             scope.load("x", first.timestamp - timedelta(microseconds=1))
 
-    @pytest.mark.parametrize("version", ["0", "prod", 1.0, True, b"0", datetime(2026, 1, 1), ()])
+    @pytest.mark.parametrize("version", ["0", "Prod", 1.0, True, b"0", datetime(2026, 1, 1), ()])
     def test_what_names_no_version_is_refused(self, scope: Scope, version: Any) -> None:
         scope.save("x", b"0")
         for read in (scope.load, scope.stat, lambda name, version: scope.open(name, version=version)):
