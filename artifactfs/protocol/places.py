@@ -31,12 +31,10 @@ class Places:
         *folders, entry = key.split("/")
         if len(folders) == 5 and folders[3] == HIDDEN:
             artifact = self._artifact([*folders[:3], folders[4]])
-            number = parse_entry(entry)
-            return (
-                None
-                if artifact is None or number is None or number[0] != "payload"
-                else Place(artifact, "mark", number[1])
-            )
+            mark = parse_entry(entry)
+            if artifact is None or mark is None or mark[0] != "payload":
+                return None
+            return Place(artifact, "mark", mark[1])
         found = parse_entry(entry) if len(folders) == 4 else None
         artifact = self._artifact(folders) if found is not None else None
         match found:
