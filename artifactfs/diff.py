@@ -137,8 +137,6 @@ def compare(before: Side, after: Side) -> Diff:
         first, second = tables
         if first is not None and second is not None:
             kind = "table"
-            if ("rows" in first) != ("rows" in second):  # counted in what is held whole
-                first.pop("rows", None), second.pop("rows", None)
             changes += _of_fields(first, second)
     elif (texts := (_text(before), _text(after))) and texts[0] is not None and texts[1] is not None:
         kind = "text"
@@ -317,7 +315,7 @@ def _line(sign: str, line: str) -> str:
 
 
 def _table(side: Side) -> dict[str, Any] | None:
-    """Rows and columns of a Parquet or Arrow (Feather) file; None where it is none, or nothing here can read it."""
+    """What a Parquet or Arrow (Feather) file tells of itself; None where it is none, or nothing here can read it."""
     kind = next((name for magic, name in _TABLES.items() if side.head.startswith(magic)), None)
     if kind is None:
         return None
@@ -336,8 +334,6 @@ def _table(side: Side) -> dict[str, Any] | None:
 
             reader = ipc.open_file(_Ends(side))
             told, schema = {"record batches": reader.num_record_batches}, reader.schema
-            if side.whole:
-                told["rows"] = reader.count_rows()
     except (pyarrow.ArrowException, OSError):
         return None
     return told | {f"column {field.name}": str(field.type) for field in schema}

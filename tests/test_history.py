@@ -235,7 +235,7 @@ def test_tables_are_told_by_their_columns_and_rows(write: Callable[[Any], bytes]
     assert told["column a"] == ("int64", "double")
     assert told["column b"] == ("string", None)
     assert told["column c"] == (None, "string")
-    assert told["rows"] == (2, 3)
+    assert told.get("rows", (2, 3)) == (2, 3) and ("rows" in told) == (write is _parquet)
 
 
 @pytest.mark.parametrize("keys", [None, new_key("v1")], ids=["plain", "sealed"])
