@@ -114,6 +114,13 @@ def _opened(invocation: Invocation, ref: Ref, follow: bool) -> ArtifactReader:
         raise
 
 
+def write_all(out: BinaryIO, data: bytes) -> None:
+    """Write all of *data*, also to a file without a buffer, which standard output is under ``PYTHONUNBUFFERED``."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[out.write(rest) :]
+
+
 def copy(file: ArtifactReader, out: BinaryIO, show: Callable[[float], None] | None = None) -> None:
     """Write a version to *out* piece by piece, and check it: what is sealed as it is read, the rest at its end.
 
@@ -122,7 +129,7 @@ def copy(file: ArtifactReader, out: BinaryIO, show: Callable[[float], None] | No
     """
     digest, done = hashlib.sha256(), 0
     while piece := file.read(PIECE):
-        out.write(piece)
+        write_all(out, piece)
         digest.update(piece)
         done += len(piece)
         if show is not None:
