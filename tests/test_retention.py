@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -461,3 +462,10 @@ def test_what_is_wrong_with_the_retention_of_a_store_is_told_with_its_place(
 ) -> None:
     with pytest.raises(InvalidConfig, match=message):
         load(in_file(tmp_path, text), {})
+
+
+def test_the_table_of_settings_names_each_of_them() -> None:
+    text = (Path(__file__).resolve().parent.parent / "docs" / "retention.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
+    named = [name for row in rows for name in re.findall("`([a-z_]+)`", row)]
+    assert sorted(named) == sorted(RetentionRule.__struct_fields__)
