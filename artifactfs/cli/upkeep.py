@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from artifactfs.cli.asking import confirm, dry_run_option, yes_option
 from artifactfs.cli.exits import Exit
-from artifactfs.cli.invocation import REF, Invocation, command, usage
+from artifactfs.cli.invocation import REF, Invocation, command, configured, usage
 from artifactfs.cli.output import dumps, note, plain, say, size_text, struct_json
 from artifactfs.cli.progress import progress
 from artifactfs.errors import InvalidConfig, InvalidRef
 
 if TYPE_CHECKING:
     from artifactfs.refs import Ref
+    from artifactfs.retention import RetentionPolicy
     from artifactfs.store import ArtifactStore, Scope
 
 
@@ -106,15 +107,17 @@ def gc(invocation: Invocation, ref: str, nobody_writes: bool, dry_run: bool, yes
 
 @command("prune")
 @click.argument("ref", type=REF, default="")
-@click.option("--policy", "file", metavar="FILE", required=True, help="The YAML file that says what is kept.")
+@click.option(
+    "--policy", "file", metavar="FILE", help="The YAML file that says what is kept; else the configuration does."
+)
 @dry_run_option
 @yes_option
-def prune(invocation: Invocation, ref: str, file: str, dry_run: bool, yes: bool) -> None:
+def prune(invocation: Invocation, ref: str, file: str | None, dry_run: bool, yes: bool) -> None:
     """Delete for good what a retention policy keeps no longer.
 
     In a session, or in the whole store. Each version is told of with the rule that decided. What is saved meanwhile stays.
     """
-    policy = _policy(file)
+    policy = _policy(invocation, file)
     where = invocation.ref(ref)
     place = target(invocation, where, writes=not dry_run)
     if not dry_run:
@@ -132,20 +135,12 @@ def prune(invocation: Invocation, ref: str, file: str, dry_run: bool, yes: bool)
     note(f"{found.deleted} of {len(found.versions)} versions {'would be ' if dry_run else ''}deleted")
 
 
-def _policy(file: str) -> Any:
-    """What a YAML file says of retention, under one of the known keys or by itself."""
-    from artifactfs.retention import SECTIONS, read_policy
+def _policy(invocation: Invocation, file: str | None) -> RetentionPolicy:
+    from artifactfs.config import load_policy
 
-    try:
-        import yaml
-    except ModuleNotFoundError as error:
-        raise InvalidConfig(f'{file}: reading it needs PyYAML: pip install "artifactfs[config]"') from error
-    try:
-        with open(file, encoding="utf-8-sig") as text:
-            said = yaml.safe_load(text)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InvalidConfig(f"{file}: is not YAML: {error}") from error
-    for section in SECTIONS:
-        if isinstance(said, dict) and section in said:
-            return read_policy(said[section], file, f"$.{section}")
-    return read_policy(said, file)
+    policy = configured(invocation.store_name).retention if file is None else load_policy(file)
+    if policy is None:
+        raise InvalidConfig(
+            "nothing says what is kept: give --policy a YAML file, or the configuration a retention section"
+        )
+    return policy
