@@ -234,7 +234,7 @@ def compare(steps: list[tuple[Any, ...]], asked: list[dict[str, Any]]) -> None:
         model.check(**question)
 
 
-@settings(max_examples=8)
+@settings(max_examples=6)
 @given(st.lists(actions, min_size=5, max_size=25), st.lists(questions, min_size=3, max_size=3))
 def test_inventory_scan_and_model_find_the_same(steps: list[tuple[Any, ...]], asked: list[dict[str, Any]]) -> None:
     compare(steps, asked)
@@ -342,7 +342,7 @@ def test_times_are_from_and_until(model: Model) -> None:
     assert indexed(model.store, since=elsewhere) == indexed(model.store, since=times[1])
 
 
-@pytest.mark.parametrize("limit", range(6))
+@pytest.mark.parametrize("limit", [0, 2, 9])
 def test_a_limit_gives_the_first(model: Model, limit: int) -> None:
     for asked in ({"all_versions": True}, {"name": "*.txt"}):
         everything = indexed(model.store, **asked)
