@@ -15,6 +15,8 @@ import logging
 import os
 import sys
 import types
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 logging.disable(logging.CRITICAL)
@@ -38,7 +40,7 @@ def service(kind: str, told: dict[str, Any]) -> Any:
         package.__path__ = [os.path.join(os.path.dirname(google), "adk_community")]
         sys.modules["google.adk_community"] = package
         made = importlib.import_module("google.adk_community.artifacts.s3_artifact_service")
-        return made.S3ArtifactService(told["bucket"], aws_configs=_client(told))
+        return _of_one_client(made.S3ArtifactService(told["bucket"], aws_configs=_client(told)))
     if kind == "solace":
         from solace_agent_mesh.agent.adk.artifacts.filesystem_artifact_service import FilesystemArtifactService
 
@@ -46,6 +48,20 @@ def service(kind: str, told: dict[str, Any]) -> Any:
     from solace_agent_mesh.agent.adk.artifacts.s3_artifact_service import S3ArtifactService
 
     return S3ArtifactService(told["bucket"], **_client(told))
+
+
+def _of_one_client(made: Any) -> Any:
+    """Each call of the service makes a client of its own, which takes longer than all else that is done here."""
+    kept: list[Any] = []
+
+    @asynccontextmanager
+    async def client() -> AsyncIterator[Any]:
+        if not kept:
+            kept.append(await (await made._get_session()).client(service_name="s3", **made.aws_configs).__aenter__())
+        yield kept[0]
+
+    made._client = client
+    return made
 
 
 def _client(told: dict[str, Any]) -> dict[str, Any]:
