@@ -203,12 +203,12 @@ class _Job:
                 return
             artifact = _artifact(folder)
             if artifact is not None:
-                known = _names(marks_there.below(artifact.hidden_folder))
                 yield Item(
                     artifact,
                     keys.below(folder),
                     keys_there.below(folder),
-                    [mark for mark in _names(marks.below(artifact.hidden_folder)) if mark not in known],
+                    _names(marks.below(artifact.hidden_folder)),
+                    _names(marks_there.below(artifact.hidden_folder)),
                     _names(tags.below(artifact.tags_folder)),
                     _names(tags_there.below(artifact.tags_folder)),
                 )

@@ -108,13 +108,14 @@ class Tally:
 class Item(NamedTuple):
     """An artifact, and what both stores list of it; keys by their names in the folders where they belong.
 
-    `marks` are those that the destination lacks, `tags` all of the source, and `tagged` those of the destination.
+    `marks` and `tags` are those of the source, `marked` and `tagged` those of the destination.
     """
 
     artifact: ArtifactId
     here: Sequence[Entry]
     there: Sequence[Entry]
     marks: Sequence[str]
+    marked: Sequence[str]
     tags: Sequence[str]
     tagged: Sequence[str]
 
@@ -142,17 +143,20 @@ class Transfer:
         self.here.add(item.here)
         self.there.add(item.there)
         self.top = self.there.top
+        self.marks, self.marked = _numbers(item.marks), _numbers(item.marked)
+        self.shown = -1  # the highest number that is a version in both, and no removal
 
     def run(self) -> None:
         for entry in self.item.here:
             if parse_entry(entry.name) is None:
                 self.tally.tell("left_out", self.artifact.folder + entry.name, "no key of this format")
-        self._empty(self.artifact.mark(int(mark)) for mark in self.item.marks if mark.isdecimal())
+        self._empty(self.artifact.mark(mark) for mark in self.marks - self.marked)
         for numbers in self._batches():
             self._batch(numbers)
         self._look_for_more()
-        self._empty(self.artifact.hint(hint) for hint in self.here.hints - self.there.hints if hint <= self.top)
+        self._empty(self.artifact.hint(hint) for hint in self._hints() - self.there.hints)
         self._tags()
+        self._tidy()
 
     def _tell(self, number: int, kind: str, why: str) -> None:
         self.tally.tell(kind, f"{self.artifact.label}@{number}", why)
@@ -208,6 +212,7 @@ class Transfer:
                         self.top = max(self.top, number)
                         new.append((whole, todo == "copy"))
                     case "already":
+                        self._is_there(whole)
                         self.tally.count("already")
                     case "compare":
                         self._compare(whole)
@@ -301,7 +306,12 @@ class Transfer:
                     "what is at the destination now is not what was written: look who else writes there",
                 )
 
+    def _is_there(self, whole: Whole) -> None:
+        if not isinstance(whole.record, (Removed, Tombstone)):
+            self.shown = max(self.shown, whole.number)
+
     def _copied(self, whole: Whole) -> None:
+        self._is_there(whole)
         self.tally.count("copied")
         self.tally.count("copied_bytes", max(whole.size, 0))
 
@@ -321,7 +331,9 @@ class Transfer:
             return self.tally.count("deleted")
         if rewrite:
             if number >= max(self.there.payloads, default=-1):
-                run(mark_hidden(self.artifact, max(self.top, number)), self.destination)
+                mark = max(self.top, number)
+                run(mark_hidden(self.artifact, mark), self.destination)
+                self.marked.add(mark)
             if got is None:
                 done = run(create_record(self.artifact, whole), self.destination)
             else:
@@ -347,6 +359,18 @@ class Transfer:
                         "the source has nothing there: it was deleted for good and compacted since, or erased; delete it at "
                         "the destination, too, if nobody has saved it there",
                     )
+
+    def _hints(self) -> set[int]:
+        """Those of the source that are true at the destination."""
+        return {hint for hint in self.here.hints if hint <= self.top}
+
+    def _tidy(self) -> None:
+        """Take away marks and hints that the source has no more, where a version and a higher hint make them needless."""
+        marks = [self.artifact.mark(mark) for mark in self.marked - self.marks if mark < self.shown]
+        highest = max(self._hints(), default=-1)
+        hints = [self.artifact.hint(hint) for hint in self.there.hints - self.here.hints if hint < highest]
+        if self.env is not None and (marks or hints):
+            self._ask(self.destination, [Delete((*marks, *hints))])
 
     def _tags(self) -> None:
         """Set the tags of the source; where the destination has another one, the source decides."""
@@ -383,3 +407,8 @@ class Transfer:
         got: Got | None
         (got,) = self._ask(self.destination, [Get(key)])
         return got is not None and got.data == data
+
+
+def _numbers(names: Sequence[str]) -> set[int]:
+    """What marks speak of; other keys among them mean nothing."""
+    return {int(name) for name in names if name.isdecimal()}

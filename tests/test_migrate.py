@@ -544,6 +544,7 @@ def test_what_is_damaged_at_the_source_is_told_and_not_copied(here: ArtifactStor
     alter(here, artifact.payload(1), b"cut")
     alter(here, artifact.record(2), b"{garbled")
     alter(here, artifact.record(3), contents(here)[artifact.record(4)])
+    alter(here, artifact.payload(3), contents(here)[artifact.payload(4)])
     alter(here, artifact.record(5), contents(here)[artifact.record(5)].replace(b'"format":1', b'"format":2'))
     alter(here, the_artifact("long").payload(0), b"y" * (WHOLE_LIMIT + 1))
     told = migrate(here, there)
@@ -596,6 +597,26 @@ def test_payloads_of_other_programs_are_compared_byte_by_byte(here: ArtifactStor
     assert contents(there)[artifact.payload(1)] == b"else"
 
 
+def test_hints_and_marks_that_the_source_has_no_more_go_from_the_copy_too(
+    here: ArtifactStore, there: ArtifactStore
+) -> None:
+    scope = here.scope("shop", "alice", "s1")
+    for number in range(60):
+        scope.save("x", str(number))
+    scope.save("y", "0")
+    scope.remove("y")
+    assert migrate(here, there).complete
+    fresh = ArtifactStore(here.url).scope("shop", "alice", "s1")
+    for number in range(100):
+        fresh.save("x", str(number))
+    fresh.save("y", "1")
+    alter(here, the_artifact("x").hint(150), b"")
+    one(here.backend, Delete((the_artifact("x").hint(50),)))
+    assert migrate(here, there).complete
+    assert contents(there) == contents(here)
+    assert not any("@hidden" in key for key in keys_of(there))
+
+
 def test_no_bytes_are_copied_to_a_store_of_pointers(here: ArtifactStore, there: ArtifactStore) -> None:
     scope = here.scope("shop", "alice", "s1")
     scope.save("x", "bytes")
@@ -627,25 +648,24 @@ def test_what_is_deleted_for_good_at_the_source_does_not_stay_alive_in_the_copy(
         copy.load("the newest", 2)
 
 
-def ended(store: ArtifactStore) -> set[str]:
-    """The names whose only version is under a tombstone."""
-    return {key.split("/")[3] for key, data in contents(store).items() if b'"kind":"tombstone"' in data}
-
-
 @pytest.mark.parametrize("landed", [False, True])
 def test_a_deletion_that_is_cut_off_anywhere_is_gone_on_with(landed: bool) -> None:
     last = 1
     while True:
         here, there = (ArtifactStore(f"memory://{uuid.uuid4().hex}") for _ in range(2))
-        here.scope("shop", "alice", "s1").save("x", "0")
+        scope, copy = here.scope("shop", "alice", "s1"), there.scope("shop", "alice", "s1")
+        scope.save("x", "0")
+        scope.save("saved anew", "0")
         alter(here, the_artifact("y").payload(0), b"by another program")
         migrate(here, there)
-        for name in ("x", "y"):
-            here.scope("shop", "alice", "s1").delete(name)
+        for name in ("x", "y", "saved anew"):
+            scope.delete(name)
+        ArtifactStore(here.url).scope("shop", "alice", "s1").save("saved anew", "1")  # which takes the mark away
+        assert not any("@hidden/saved anew" in key for key in keys_of(here))
         try:
             migrate(here, store_over(Mortal(there.backend, last, landed=landed), ArtifactStore))
         except Killed:
-            assert not set(there.scope("shop", "alice", "s1").names()) & ended(there)
+            assert [name for name in copy.names() if not copy.versions(name)] == []
             assert migrate(here, there).complete
             assert contents(there) == contents(here)
             last += 1
@@ -826,12 +846,14 @@ def test_savers_and_readers_go_on_meanwhile(here: ArtifactStore, there: Artifact
     with ThreadPoolExecutor(4) as pool:
         savers = [pool.submit(save), pool.submit(save)]
         reader = pool.submit(read)
-        while not all(saver.done() for saver in savers):
-            told = migrate(here, there)
-            assert not (told.conflicts or told.damaged or told.failed), told
-        for saver in savers:
-            saver.result()
-        ended.set()
+        try:
+            while not all(saver.done() for saver in savers):
+                told = migrate(here, there)
+                assert not (told.conflicts or told.damaged or told.failed), told
+            for saver in savers:
+                saver.result()
+        finally:
+            ended.set()
         reader.result()
     assert wrong == []
     assert migrate(here, there).complete

@@ -76,12 +76,12 @@ def look_at(artifact: ArtifactId, number: int, listed: int | None, *, payload: b
     before: tuple[object, ...] = ()
     while True:
         found = _judge(artifact, number, got, size, data)
-        if not isinstance(found, Told) or found.trouble == "left_out" or size is None:
+        if not isinstance(found, Told) or found.trouble == "left_out" or listed is None:
             return found
         if before == (got, size, data):
             return found
         before = got, size, data
-        short = size <= WHOLE_LIMIT
+        short = listed <= WHOLE_LIMIT
         got, there = yield (
             Get(artifact.record(number)),
             Get(artifact.payload(number)) if short else StatOf(artifact.payload(number)),
