@@ -49,7 +49,9 @@ def _below(invocation: Invocation, incomplete: str) -> Iterator[CompletionItem]:
         folder, slash = "artifact://", ""
     name, at, _ = begun.rpartition("@")
     if at and name:
-        yield from _selectors(invocation, f"{folder}{slash}{name}")
+        for item in _selectors(invocation, f"{folder}{slash}{name}"):
+            if item.value.startswith(incomplete):
+                yield item
     for entry in directly_in(invocation, invocation.ref(folder), records=False):
         if entry.shown.startswith(begun) and not _is_itself(entry, begun):
             yield CompletionItem(f"{folder}{slash}{entry.shown}")

@@ -16,11 +16,12 @@ import click
 
 from artifactfs.cli.exits import Exit
 from artifactfs.cli.invocation import REF, Invocation, command, usage
-from artifactfs.cli.output import dumps, note, record_json, say, say_array
+from artifactfs.cli.output import dumps, note, plain, record_json, say, say_array
 from artifactfs.cli.progress import LONG, progress
 from artifactfs.errors import ArtifactNotFound, Conflict, IntegrityError, PointerNotManaged
 
 if TYPE_CHECKING:
+    from artifactfs.cli.listing import Entry
     from artifactfs.files import ArtifactReader
     from artifactfs.records import Record
     from artifactfs.refs import Ref
@@ -180,29 +181,40 @@ def _get_all(invocation: Invocation, where: Ref, output: str | None, follow: boo
     if output is None:
         _not_here(folder)
     entries = list(all_below(invocation, where, records=False))
+    paths = [_path_of(entry, where) for entry in entries]
+    folders = {path[:depth] for path in paths for depth in range(1, len(path))}
     left_out: list[str] = []
 
     def written() -> Iterator[tuple[Path, Record, Ref]]:
         with progress(f"getting {where}", len(entries), unit="files") as show:
-            for place, entry in enumerate(entries):
+            for place, (entry, pieces) in enumerate(zip(entries, paths, strict=True)):
                 show(place)
-                assert entry.ref.name is not None
-                rest = entry.ref.name[len(where.name) + 1 :] if where.name else entry.ref.name
-                path = folder.joinpath(*(file_name(piece) for piece in _pieces(rest or entry.ref.name)))
+                if pieces in folders:
+                    left_out.append(f"{entry.ref}: a folder has its name; get it by itself")
+                    continue
+                path = folder.joinpath(*pieces)
                 try:
                     yield path, _write(invocation, entry.ref, path, follow, make_folder=True), entry.ref
                 except PointerNotManaged:
-                    left_out.append(str(entry.ref))
+                    left_out.append(f"{entry.ref}: it is a pointer; add --follow to fetch what it points to")
 
     if invocation.json:
         say_array({"file": os.fspath(path), **record_json(record, ref)} for path, record, ref in written())
     else:
         for path, _, _ in written():
-            say(click.format_filename(path))
-    for ref in left_out:
-        note(f"left out, for it is a pointer: {ref}; add --follow to fetch what it points to")
+            say(plain(os.fspath(path)))
+    for why in left_out:
+        note(f"left out {why}")
     if left_out:
         click.get_current_context().exit(Exit.FAILED_CHECK)
+
+
+def _path_of(entry: Entry, where: Ref) -> tuple[str, ...]:
+    """The file that an artifact below *where* becomes, from the folder that is written to."""
+    name = entry.ref.name
+    assert name is not None
+    rest = name if where.name is None else name[len(where.name) + 1 :]
+    return tuple(file_name(piece) for piece in _pieces(rest or name))
 
 
 def _pieces(name: str) -> list[str]:
