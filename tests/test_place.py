@@ -189,6 +189,8 @@ BESIDE: dict[str, Sequence[Callable[[], Process]]] = {
     "the same one again": [lambda: placer("p1", 0), lambda: placer("p2", 0)],
     "another one": [lambda: placer("p1", 0), lambda: placer("p2", 0, "nowhere")],
     "a saver": [lambda: placer("p1", 1), lambda: saver("s")],
+    "a saver who remembers": [lambda: placer("p1", 2), lambda: saver("s", memory=1)],
+    "a higher one": [lambda: placer("p1", 1), lambda: placer("p2", 3, "nowhere")],
     "who expects nothing": [lambda: placer("p1", 1), lambda: saver("s", "absent")],
     "a deleter": [lambda: placer("p1", 0), lambda: placer("p2", 0), lambda: deleter(0)],
     "a collector": [lambda: placer("p1", 1), lambda: fencer()],
@@ -206,6 +208,14 @@ def test_placing_beside_others_loses_and_overwrites_nothing(start: str, beside: 
     contents = STARTS[start]()
     seen = simulator(contents).explore([make() for make in BESIDE[beside]], contents, faults=1)
     assert seen.exhausted
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("start", STARTS)
+@pytest.mark.parametrize("beside", BESIDE)
+def test_placing_beside_others_with_two_faults(start: str, beside: str) -> None:
+    contents = STARTS[start]()
+    assert simulator(contents).explore([make() for make in BESIDE[beside]], contents, faults=2).exhausted
 
 
 def _without_a_second_look(env: Any, artifact: ArtifactId, coming: Coming) -> Steps[Any]:
