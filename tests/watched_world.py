@@ -5,29 +5,35 @@ What happened is seen in the store itself, after each operation, by a few lines 
 
 from __future__ import annotations
 
+import functools
 import itertools
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import msgspec
+
 from artifactfs import ArtifactError, Event
 from artifactfs.backends.memory import MemoryBackend
-from artifactfs.drivers import perform
+from artifactfs.drivers import iterate, perform
 from artifactfs.layout import ArtifactId, ScopeId
 from artifactfs.protocol.compact import compact
 from artifactfs.protocol.delete import delete_all, delete_version
 from artifactfs.protocol.env import Env
 from artifactfs.protocol.fence import settle
 from artifactfs.protocol.listing import look_all
-from artifactfs.protocol.ops import Emit, Lazy, Steps
+from artifactfs.protocol.ops import Create, Emit, Steps
 from artifactfs.protocol.save import remove, save
-from artifactfs.records import Removed, Tombstone, decode, fits, is_fence
+from artifactfs.records import Removed, Tombstone, decode, encode, fits, is_fence
 from artifactfs.watch.looking import Lookout
 from artifactfs.watch.state import State
 from artifactfs.watch.walking import Place
 
 NAMES = ["a", "a.b", "c"]
+
+
+known = functools.lru_cache(decode)
 
 
 class Fact(NamedTuple):
@@ -70,6 +76,24 @@ class World:
 
     def env(self, **settings: Any) -> Env:
         return Env(wall=self.time, monotonic=self.time, **settings)
+
+    def fill(self, name: str, count: int) -> None:
+        """So many versions, saved long ago, which the watcher knows."""
+        self.do(self.save(name))
+        artifact = self.artifact(name)
+        record = known(self.backend._root.objects[artifact.record(0)].data)
+        for number in range(1, count):
+            data = encode(msgspec.structs.replace(record, version=number))
+            perform(
+                (Create(artifact.record(number), data, ""), Create(artifact.payload(number), b"data", "")),
+                self.backend,
+                None,
+            )
+        self.observe()
+        self.facts.clear()
+        for _ in iterate(self.lookout.look(silent=True), self.watched):
+            pass
+        self.token = self.lookout.state.encode()
 
     # calls, which take effect when they are stepped
 
@@ -177,7 +201,7 @@ class World:
             *_, name, number = key.split("/")
             if not number.isdigit() or "@" in key:
                 continue
-            record = decode(objects[f"{key}.metadata"].data) if f"{key}.metadata" in objects else None
+            record = known(objects[f"{key}.metadata"].data) if f"{key}.metadata" in objects else None
             if isinstance(record, Tombstone):
                 continue
             if is_fence(payload.data) and (record is None or not fits(record, payload.data)):

@@ -33,7 +33,7 @@ LAST = float("inf")
 
 What: TypeAlias = Literal["payload", "claim", "doubt", "gone", "erased"]
 """Why a number is looked at: a payload of which nothing was told; a record without one, of which nothing was; a live
-version whose record may be a tombstone; one whose payload is gone; one of an artifact that was erased."""
+version whose record may be a tombstone; one whose payload is gone; one that was erased, and whose number was given again."""
 
 
 @dataclass(slots=True)
@@ -48,6 +48,7 @@ class Lead:
     size: int = 0
     record: tuple[int, float] | None = None
     torn: bool = False
+    top: int = -1
 
     @property
     def order(self) -> tuple[float, str, int]:
@@ -68,7 +69,7 @@ class Lookout:
         self, place: Place, state: State, *, instant: bool, stopped: Callable[[], bool] = lambda: False
     ) -> None:
         self.place, self.state, self.instant, self.stopped = place, state, instant, stopped
-        self.clock = 0.0
+        self._known = self._clock = state.clock
         self._tails: dict[str, Tail] = {}
         self._read: dict[tuple[str, int], tuple[int, float]] = {}
 
@@ -78,6 +79,8 @@ class Lookout:
         In the order in which it happened: by store time, then by path, then by number; what is not dated comes last.
         """
         leads: list[Lead] = []
+        within = list(within)
+        self._known = self.state.clock
         where_to = self._tail if brief else _everything
         for folder in within:
             met: set[str] = set()
@@ -97,6 +100,8 @@ class Lookout:
                     yield from self._settle(leads, where_to, silent)
                     leads.clear()
         yield from self._settle(leads, where_to, silent)
+        if within == [""] and not brief:
+            self.state.clock = self._clock
 
     def _tail(self, sight: Sight) -> Tail | None:
         tail = self._tails.get(sight.path)
@@ -117,14 +122,16 @@ class Lookout:
         artifact = self.place.artifact(path)
         if artifact is None:
             return
-        self.clock = max(self.clock, view.newest_time)
+        self._clock = max(self._clock, view.newest_time)
         before = state.top(path)
-        if sight.whole and view.top < before:  # the key of the top never goes: this artifact was erased
-            if path in state.live:
-                leads += [Lead(LAST, path, number, artifact, "erased") for number in each(state.live[path])]
-                return
-            state.ended.pop(path, None)
-            before = -1
+        if sight.whole and view.top < before:  # a top's key never goes: the artifact was erased, and perhaps begun anew
+            anew = {number for number, time in view.stored.items() if time > self._known}
+            again = [number for number in each(state.live.get(path, ())) if number in anew]
+            if again:
+                leads += [Lead(LAST, path, number, artifact, "erased", top=before) for number in again]
+            else:
+                stale = {number for number, (_, time) in view.records.items() if time > self._known} | anew
+                state.forget_ended(path, (view.payloads.keys() | view.records.keys()) - stale)
         numbers = view.payloads.keys() | view.records.keys()
         self._remember(sight, before, numbers)
         if silent:
@@ -154,7 +161,8 @@ class Lookout:
                 leads.append(lead)
         if sight.whole:
             leads += [Lead(LAST, path, number, artifact, "gone") for number in each(live) if number not in numbers]
-            state.forget_ended(path, numbers)
+            if view.top >= before:
+                state.forget_ended(path, numbers)
 
     def _remember(self, sight: Sight, before: int, numbers: Set[int]) -> None:
         """Keep what a brief walk has to look at in an artifact that does not fit on a page."""
@@ -223,8 +231,7 @@ class Lookout:
         got: Got | None
         there: Stat | None = None
         if lead.what == "erased":
-            top = self.state.top(lead.path)
-            got, there = yield (Get(artifact.record(top)), StatOf(artifact.payload(top)))
+            got, there = yield (Get(artifact.record(lead.top)), StatOf(artifact.payload(lead.top)))
             return ("deleted", None, LAST, False) if got is None and there is None else None
         if lead.what == "gone":
             got, there = yield (Get(artifact.record(number)), StatOf(artifact.payload(number)))
@@ -238,7 +245,7 @@ class Lookout:
             return "deleted", None, got.modified, True
         if lead.what == "gone" and there is None:
             return "deleted", None, LAST, got is not None
-        if lead.record is not None and self.clock - lead.record[1] > SURE_AFTER:
+        if lead.record is not None and self._clock - lead.record[1] > SURE_AFTER:
             self._read[lead.path, number] = lead.record
         return None
 

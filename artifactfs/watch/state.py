@@ -29,6 +29,8 @@ FORM = "w1"
 MOST_DECODED = 256 * 1024 * 1024
 """Bytes that a token may unfold to: what twenty million names take."""
 
+_decoder = msgspec.msgpack.Decoder(tuple[bytes, float, dict[str, tuple[list[int], list[int]]]])
+
 HIGHEST = 10**19
 """No number has more digits than this one less one."""
 
@@ -71,10 +73,13 @@ def highest(runs: Runs) -> int:
 
 
 class State:
-    """What was told of everything below *folder*, by artifact: the path of its folder from there."""
+    """What was told of everything below *folder*, by artifact: the path of its folder from there.
+
+    `clock` is the newest store time that the last look at everything has seen: what was told then is not younger.
+    """
 
     def __init__(self, folder: str) -> None:
-        self.folder = folder
+        self.folder, self.clock = folder, 0.0
         self.live: dict[str, Runs] = {}
         self.ended: dict[str, Runs] = {}
 
@@ -117,7 +122,7 @@ class State:
             artifact: [_steps(self.live.get(artifact, ())), _steps(self.ended.get(artifact, ()))]
             for artifact in sorted(self.live.keys() | self.ended.keys())
         }
-        data = zlib.compress(msgspec.msgpack.encode([_digest(self.folder), told]), 6)
+        data = zlib.compress(msgspec.msgpack.encode([_digest(self.folder), self.clock, told]), 6)
         return FORM + base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
     @classmethod
@@ -137,8 +142,9 @@ class State:
             )
             if not unfolding.eof:
                 raise InvalidRef("the token was cut off: give it whole")
-            digest, told = msgspec.msgpack.decode(data, type=tuple[bytes, dict[str, tuple[list[int], list[int]]]])
+            digest, clock, told = _decoder.decode(data)
             state = cls(folder)
+            state.clock = clock
             for artifact, (live, ended) in told.items():
                 cls._keep(state.live, artifact, _edges(live))
                 cls._keep(state.ended, artifact, _edges(ended))

@@ -131,14 +131,13 @@ def walk(
         if position is None or sight is None:
             continue
         sight.torn = True  # if more of it follows; else it is looked at twice for nothing
-        if (behind := _behind_system_keys(place, sight.path)) is not None:
-            position = max(position, behind[len(within) :])
-        elif (tail := where_to(sight)) is not None:
-            key = within + position
+        key = within + position
+        further = _behind_system_keys(place, sight.path)
+        if further is None and (tail := where_to(sight)) is not None:
             further = _next_of_interest(sight, tail, key.rpartition("/")[2])
-            if further > key:
-                sight.whole = False
-                position = further[len(within) :]
+            sight.whole = sight.whole and further <= key
+        if further is not None and further > key:
+            position = further[len(within) :] if further.startswith(within) else None
     if sight is not None:
         take(sight)
     return None
