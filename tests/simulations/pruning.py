@@ -145,7 +145,7 @@ FAULTS: dict[str, tuple[str, Fault]] = {
     ),
     "removals go with what they remove": (
         "a day",
-        Fault("", ((prune_module._carry_out, "if isinstance(found.record, Removed)]", "if False]"),),
+        Fault("", ((prune_module._carry_out, "for some in (contents, removals)", "for some in (older,)"),),
               "removed, back", (_prunes("a day"), partial(deleter, 2))),
     ),
     "the newest does not go last": (
