@@ -11,10 +11,10 @@ import asyncio
 import os
 import pickle
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import aclosing, closing
 from functools import lru_cache, partial
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, cast
 
 import msgspec
 
@@ -112,7 +112,7 @@ def verify_all(
     going = _Run(core, folder, checkpoint, progress)
     work = partial(_work, core) if executor is None else partial(_work_elsewhere, pickle.dumps(store))
     shards = iterate(_shards(core.custody, folder, going.after), core.backend)
-    with closing(_closable(each(work, shards, executor))) as results:
+    with closing(cast("Generator[Result]", each(work, shards, executor))) as results:
         for result in results:
             going.take(*result)
             while going.advance():
@@ -154,7 +154,7 @@ async def _by_executor(
     """Shards are handed over, and waited for, in a thread; findings are told of on the loop."""
     going = _Run(core, folder, checkpoint, progress)
     shards = iterate(_shards(core.custody, folder, going.after), core.backend)
-    results = _closable(each(partial(_work_elsewhere, pickle.dumps(store)), shards, executor))
+    results = cast("Generator[Result]", each(partial(_work_elsewhere, pickle.dumps(store)), shards, executor))
     try:
         while (result := await in_thread(partial(next, results, None))) is not None:
             going.take(*result)
@@ -169,11 +169,6 @@ async def _advance(going: _Run) -> None:
         going.tell()
 
 
-def _closable(results: Iterator[Result]) -> Any:
-    """`each` is a generator, which ends what it has begun when it is closed."""
-    return results
-
-
 class _Run:
     """A run that is under way: what is counted so far, and what is ready before its turn."""
 
@@ -184,19 +179,22 @@ class _Run:
         saved = None if self.path is None else _read(self.path, self.place)
         self.after, self.report = ("", VerifyReport()) if saved is None else (saved.after, saved.report)
         self.next = 0
-        self.ready: dict[int, tuple[Shard, VerifyReport]] = {}
+        self.ready: dict[int, Result] = {}
 
     def take(self, shard: Shard, found: VerifyReport | Exception) -> None:
-        """What was found in a shard, perhaps before its turn. A failure ends the run; a later one goes on from there."""
-        if isinstance(found, Exception):
-            raise found
+        """What was found in a shard, perhaps before its turn."""
         self.ready[shard.order] = shard, found
 
     def advance(self) -> bool:
-        """Count the shard whose turn it is, and have a later run go on behind it; False where it is not ready."""
+        """Count the shard whose turn it is, and have a later run go on behind it; False where it is not ready.
+
+        A failure is raised in its turn: all before it is counted.
+        """
         if self.next not in self.ready:
             return False
         shard, part = self.ready.pop(self.next)
+        if isinstance(part, Exception):
+            raise part
         self.next += 1
         self.after, self.report = shard.after, _merged(self.report, part)
         if self.path is not None:

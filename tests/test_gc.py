@@ -74,7 +74,14 @@ def opened(where: str | Path, *, sealed: bool, **options: Any) -> ArtifactStore:
     return ArtifactStore(where, durability="none", **options)
 
 
-@pytest.fixture(params=["memory plain", "memory sealed", "disk plain", "disk sealed"])
+@pytest.fixture(
+    params=[
+        "memory plain",
+        "disk sealed",
+        pytest.param("memory sealed", marks=pytest.mark.nightly),
+        pytest.param("disk plain", marks=pytest.mark.nightly),
+    ]
+)
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ArtifactStore]:
     place, _, protection = request.param.partition(" ")
     url = f"memory://{uuid.uuid4().hex}" if place == "memory" else str(tmp_path)
@@ -393,9 +400,7 @@ def test_claims_of_streams_stay_where_a_completion_overwrites_unless_nobody_writ
     assert set(kinds(store.gc(nobody_writes=True)).values()) == {"claim", "upload"}
 
 
-def save_some(
-    where: str, name: str, count: int | None, seconds: float, keys: str = KEYS
-) -> list[tuple[str, int, bytes]]:
+def save_some(where: str, name: str, count: int | None, seconds: float, keys: str) -> list[tuple[str, int, bytes]]:
     """Save for so long; what was acknowledged."""
     store = ArtifactStore(where, durability="none", keys=keys, active_key_id="v2")
     scope, saved = session(store), []
@@ -434,7 +439,7 @@ def check_savers(store: ArtifactStore, savers: list[Any]) -> int:
 def test_four_savers_lose_nothing_to_a_collection_that_takes_their_claims_for_stale(tmp_path: Path) -> None:
     store = opened(tmp_path, sealed=True)
     with ThreadPoolExecutor(4) as pool:
-        savers = [pool.submit(save_some, str(tmp_path), f"n{number}", 25, 0.0) for number in range(4)]
+        savers = [pool.submit(save_some, str(tmp_path), f"n{number}", 25, 0.0, KEYS) for number in range(4)]
         assert collect_and_rotate(store, savers) > 0
     assert check_savers(store, savers) == 100
 
@@ -444,7 +449,7 @@ def test_four_savers_lose_nothing_to_a_collection_that_takes_their_claims_for_st
 def test_four_savers_lose_nothing_for_a_minute(tmp_path: Path) -> None:
     store = opened(tmp_path, sealed=True)
     with ProcessPoolExecutor(4, multiprocessing.get_context("spawn")) as pool:
-        savers = [pool.submit(save_some, str(tmp_path), f"n{number}", None, 60.0) for number in range(4)]
+        savers = [pool.submit(save_some, str(tmp_path), f"n{number}", None, 60.0, KEYS) for number in range(4)]
         rounds = collect_and_rotate(store, savers)
     print(rounds, "rounds,", check_savers(store, savers), "saves")
 

@@ -93,7 +93,9 @@ SPECIAL: dict[str, tuple[str, int, Callable[[], list[Process]]]] = {
 }
 
 
-@pytest.mark.parametrize("name", SPECIAL)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.nightly] * name.startswith("two")) for name in SPECIAL]
+)
 def test_a_special_case_of_collection(name: str, say: Callable[[str], None]) -> None:
     start, faults, make = SPECIAL[name]
     say(explore(start, [make()], faults=faults))
@@ -124,6 +126,6 @@ def test_what_is_collected_on_other_kinds_of_store(start: str, way: str, say: Ca
 
 @pytest.mark.nightly
 @pytest.mark.timeout(36000)
-@pytest.mark.parametrize("start", ["empty", "one", "removed", "newest deleted", "deleted, payload left"])
+@pytest.mark.parametrize("start", ["empty", "one", "newest deleted"])
 def test_what_is_collected_beside_two_writers(start: str, say: Callable[[str], None]) -> None:
     say(explore(start, beside_two(STARTS[start]), faults=0))

@@ -40,7 +40,14 @@ def opened(where: str | Path, **options: Any) -> ArtifactStore:
     return ArtifactStore(where, durability="none", **options)
 
 
-@pytest.fixture(params=["memory plain", "memory sealed", "disk plain", "disk sealed"])
+@pytest.fixture(
+    params=[
+        "memory plain",
+        "disk sealed",
+        pytest.param("memory sealed", marks=pytest.mark.nightly),
+        pytest.param("disk plain", marks=pytest.mark.nightly),
+    ]
+)
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ArtifactStore]:
     place, _, protection = request.param.partition(" ")
     url = f"memory://{uuid.uuid4().hex}" if place == "memory" else str(tmp_path / "store")
@@ -401,7 +408,7 @@ def test_a_version_costs_three_requests_and_the_listing_one_for_a_thousand_keys(
     assert {name: methods.count(name) for name in set(methods)} == {"list": 2, "get": 2 * 510, "stat": 510}
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.server(name)) for name in ("moto", "fake_gcs")])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.server(name)) for name in ("minio", "fake_gcs")])
 def test_a_store_on_a_server_is_verified(name: str, request: pytest.FixtureRequest) -> None:
     server: Server = request.getfixturevalue(name)
     with opened(server.bucket(), **server.storage_options) as store:
