@@ -53,6 +53,9 @@ def test_a_fault_that_is_planted_into_pruning_is_found(name: str) -> None:
 # Each of these takes from five seconds to more than a minute.
 LONG = {("a day", "removed, back"), *((rule, "twice removed") for rule in RULES)}
 
+# With a fault these are tens of millions of states.
+LONGEST = {("until it is removed", "twice removed"), ("a day", "twice removed")}
+
 CASES = [
     pytest.param(rule, start, marks=[pytest.mark.nightly] * ((rule, start) in LONG), id=f"{rule}, from {start}")
     for rule in RULES
@@ -67,7 +70,7 @@ def test_what_is_pruned_beside_anything_else(rule: str, start: str, say: Callabl
 
 @pytest.mark.nightly
 @pytest.mark.timeout(36000)
-@pytest.mark.parametrize(("rule", "start"), CASES)
+@pytest.mark.parametrize(("rule", "start"), [case for case in CASES if case.values not in LONGEST])
 def test_what_is_pruned_beside_anything_else_with_a_fault(rule: str, start: str, say: Callable[[str], None]) -> None:
     say(explore(rule, start, beside(rule, STARTS[start]), faults=1))
 
