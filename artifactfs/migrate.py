@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pickle
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -33,7 +33,12 @@ SHARD_KEYS = 2000
 
 
 def migrate(
-    source: ArtifactStore, destination: ArtifactStore, *, executor: Executor | None = None, dry_run: bool = False
+    source: ArtifactStore,
+    destination: ArtifactStore,
+    *,
+    executor: Executor | None = None,
+    dry_run: bool = False,
+    progress: Callable[[Migrated], object] | None = None,
 ) -> Migrated:
     """Copy all that *source* holds to *destination*, byte for byte: numbers, records, times, tags and what was taken away.
 
@@ -50,6 +55,7 @@ def migrate(
         executor: who does the work: a pool of processes, the workers of a cluster (see `artifactfs.bulk`); else threads.
             Each of those who work uses some threads.
         dry_run: only tell what would be done. Records are read then, and no payloads.
+        progress: called with the report so far, now and then.
 
     Raises:
         InvalidConfig: the two are one store, or spell users in different ways.
@@ -62,6 +68,8 @@ def migrate(
     tally = Tally()
     for done in each(job, _shards(source.backend), _Here() if executor is None else executor):
         tally.add(done)
+        if progress is not None:
+            progress(tally.result(dry_run))
     return tally.result(dry_run)
 
 

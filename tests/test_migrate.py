@@ -553,6 +553,7 @@ def test_what_is_damaged_at_the_source_is_told_and_not_copied(here: ArtifactStor
     assert "3 bytes; 9 were saved" in why(told.damaged)["shop/alice/s1/x@1"]
     assert list(why(told.left_out)) == ["shop/alice/s1/x@5"]
     assert sorted(contents(there)) == ["shop/alice/s1/x/4", "shop/alice/s1/x/4.metadata"]
+    assert one(there.backend, ListUnfinished("")) == []
 
 
 def test_what_no_name_is_spelled_as_is_told_and_left_out(here: ArtifactStore, there: ArtifactStore) -> None:
@@ -913,6 +914,17 @@ def test_threads_processes_and_a_cluster_do_the_same(
     for key in (own.payload(0), own.record(0)):
         theirs[key] = contents(alone)[key]
     assert theirs == contents(alone)
+
+
+def test_how_far_a_run_is_can_be_seen(
+    here: ArtifactStore, there: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    furnish(here, 10)
+    monkeypatch.setattr(migrate_module, "SHARD_KEYS", 10)
+    seen: list[Migrated] = []
+    told = migrate(here, there, progress=seen.append)
+    assert len(seen) > 5 and seen[-1] == told
+    assert [so_far.copied for so_far in seen] == sorted(so_far.copied for so_far in seen)
 
 
 def test_shards_end_between_artifacts_and_leave_none_out(here: ArtifactStore, monkeypatch: pytest.MonkeyPatch) -> None:

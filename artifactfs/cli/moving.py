@@ -29,8 +29,8 @@ def migrate(invocation: Invocation, source: str, destination: str, dry_run: bool
     from artifactfs.migrate import migrate as run
 
     first, second = open_store(source), open_store(destination, writes=True)
-    with progress(f"copying {first.url}", None, unit="") as _:
-        done = run(first, second, dry_run=dry_run)
+    with progress(f"copying {first.url}", None, unit="versions") as show:
+        done = run(first, second, dry_run=dry_run, progress=lambda so_far: show(so_far.copied + so_far.already))
     if invocation.json:
         say(dumps({**struct_json(done), "complete": done.complete}))
     else:
