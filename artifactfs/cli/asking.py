@@ -36,7 +36,7 @@ def confirm(what: str, yes: bool) -> None:
     """
     if yes:
         return
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if sys.stdin is None or not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise click.UsageError(
             f"{what} has to be confirmed, and no terminal is there to ask at: add --yes, or --dry-run."
         )

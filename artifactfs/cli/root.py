@@ -74,10 +74,18 @@ class Root(click.Group):
             from click.shell_completion import shell_complete
 
             sys.exit(shell_complete(self, {}, prog_name or "artifactfs", "_ARTIFACTFS_COMPLETE", instruction))
+        for name in ("stdout", "stderr"):
+            if getattr(sys, name) is None:  # it was closed by whoever began the program
+                setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):  # a name that the terminal has no letters for is no failure
                 stream.reconfigure(errors="backslashreplace")
-        sys.exit(self._run(sys.argv[1:] if args is None else list(args), prog_name or "artifactfs", extra))
+        code = self._run(sys.argv[1:] if args is None else list(args), prog_name or "artifactfs", extra)
+        try:
+            sys.stdout.flush()
+        except OSError:  # it has failed before, and would fail once more when the process ends
+            _forget_output()
+        sys.exit(code)
 
     def _run(self, args: list[str], name: str, extra: dict[str, Any]) -> int:
         invocation = Invocation()
@@ -95,7 +103,6 @@ class Root(click.Group):
         except Ended:
             return self._fail("terminated", Exit.TERMINATED)
         except BrokenPipeError:
-            _forget_output()
             return Exit.BROKEN_PIPE
         except click.UsageError as error:
             where = error.ctx.command_path if error.ctx is not None else name
@@ -119,7 +126,7 @@ class Root(click.Group):
 
 
 def _forget_output() -> None:
-    """Nobody reads standard output any more: what is still held for it would fail once more when the process ends."""
+    """Let go of what is still held for standard output."""
     try:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (OSError, ValueError):

@@ -142,6 +142,8 @@ def _save(
 ) -> Record:
     assert ref.name is not None
     if file == "-":
+        if sys.stdin is None:
+            usage("standard input is closed: there is nothing to save.")
         data, size = sys.stdin.buffer, None
     else:
         data = open(file, "rb")  # noqa: SIM115  (closed below)
