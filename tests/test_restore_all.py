@@ -373,6 +373,21 @@ def test_an_artifact_of_more_versions_than_a_page_lists_is_undone_too() -> None:
     assert {name: scope.load(name).data for name in scope.names()} == {"before": b"before", "many": b"517"}
 
 
+def test_what_the_sessions_of_a_user_share_is_undone_from_their_own_scope_alone() -> None:
+    session = memory_scope()
+    at = session.save("user:a", b"first").timestamp
+    session.save("user:a", b"second")
+    session.tag("user:a", "good", 0)
+    session.save("a", b"of the session")
+    shared = session.store.scope("shop", "alice")
+    assert [step.name for step in session.restore_all(at, dry_run=True).steps] == ["a"]
+    undone = shared.restore_all(at)
+    assert (undone.scope, [step.name for step in undone.steps]) == ("shop/alice/user", ["a"])
+    assert session.load("user:a").data == b"first"
+    assert session.load("a").data == b"of the session"
+    assert session.tags("user:a") == {"good": 0}, "a tag stays where it is"
+
+
 # --- interrupted ------------------------------------------------------------------------------------------------------
 
 
@@ -501,12 +516,17 @@ def test_savers_beside_it_lose_nothing(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize("kind", ["memory", "local", "sealed"])
-def test_savers_beside_it_lose_nothing_for_a_minute(kind: str, tmp_path: Path) -> None:
-    keys: dict[str, Any] = {"keys": KEYS} if kind == "sealed" else {}
-    where = "memory://" + uuid.uuid4().hex if kind == "memory" else tmp_path
+@pytest.mark.parametrize(
+    "kind", ["memory", "local", "sealed", pytest.param("minio", marks=pytest.mark.server("minio"))]
+)
+def test_savers_beside_it_lose_nothing_for_a_minute(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    options: dict[str, Any] = {"keys": KEYS} if kind == "sealed" else {}
+    where: Any = "memory://" + uuid.uuid4().hex if kind == "memory" else tmp_path
+    if kind == "minio":
+        server = request.getfixturevalue(kind)
+        where, options = server.bucket(), server.storage_options
     ends = time.monotonic() + 60
-    scope = ArtifactStore(where, durability="none", **keys).scope("shop", "alice", "s1")
+    scope = ArtifactStore(where, durability="none", **options).scope("shop", "alice", "s1")
     beside_savers(scope, lambda turn: time.monotonic() > ends)
 
 

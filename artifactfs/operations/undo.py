@@ -51,8 +51,8 @@ class UndoStep(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         name: the artifact.
         action: ``restore``: the content of `version` becomes a new version. ``remove``: it was not there then.
-            ``lost``: what was there then was deleted for good. ``unreadable``: a record of it is damaged, or its key is
-            not to be had, so that nobody can tell what was there. Nothing is done then.
+            ``lost``: what was there then may have been deleted for good, and else nothing is to do. ``unreadable``: a
+            record of it is damaged, or its key is not to be had, so that nobody can tell what was there.
         version: the version that is restored.
         expect: the newest version when this was planned: nothing is done unless it still is.
         size_bytes: of the content that is restored; None where that is not known.
@@ -81,11 +81,12 @@ class UndoStep(msgspec.Struct, frozen=True, kw_only=True):
             case "remove":
                 text = f"remove {name}@{self.expect}, which was not there then"
             case "lost":
-                text = f"cannot bring back {name}"
+                text = f"leave {name} as it is"
             case "unreadable":
                 text = f"cannot tell what {name} was"
         if self.lost:
-            text += f" (deleted for good since: {', '.join(f'@{number}' for number in self.lost)})"
+            numbers = ", ".join(f"@{number}" for number in self.lost)
+            text += f" (deleted for good since, and perhaps what was there then: {numbers})"
         if self.outcome in ("planned", "lost"):
             return text
         now = "" if self.result is None else f", now @{self.result}"
