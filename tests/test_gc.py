@@ -322,6 +322,23 @@ def test_what_another_program_has_put_there_stays(store: ArtifactStore) -> None:
     assert "cannot be read" in seen.left[0].why
 
 
+def test_the_upload_of_another_program_stays(memory: ArtifactStore) -> None:
+    for key in ("backup/.tmp-2026", "shop/alice/s1/a/0.metadata", "shop/alice/s1/a%41/0"):
+        call(memory.backend, lambda key=key: memory.backend.upload(key, "application/x-tar"))  # type: ignore[misc]
+    seen = later(memory, DAY).gc()
+    assert (seen.collected, len(seen.left), len(uploads(memory))) == ((), 3, 3)
+    assert {one.why for one in seen.left} == {"no version lies there: it is another program's"}
+
+
+def test_pages_of_any_size_tell_the_same(memory: ArtifactStore) -> None:
+    left = leave(memory)
+    for size in (1, 2, 3, 7):
+        paged = later(store_over(MemoryBackend(memory.url, page_size=size), ArtifactStore), DAY)
+        assert kinds(paged.gc(dry_run=True)) == left
+    assert kinds(paged.gc()) == left
+    check_kept(memory)
+
+
 def test_a_number_that_was_collected_is_never_given_again_and_its_saver_saves_under_a_higher_one(
     memory: ArtifactStore,
 ) -> None:

@@ -19,6 +19,7 @@ import pytest
 
 from artifactfs import ArtifactStore, BackendUnavailable, InvalidConfig, VerifyReport, verifying
 from artifactfs.async_store import awaited_store
+from artifactfs.backends.memory import MemoryBackend
 from artifactfs.bulk import Executor
 from artifactfs.drivers import call
 from artifactfs.keys.keyring import new_key
@@ -26,7 +27,7 @@ from artifactfs.protocol.env import CLAIM_TTL
 from artifactfs.protocol.verify import PIECE
 from artifactfs.records import fence_payload
 from artifactfs.store import Scope
-from artifactfs.testing.counting import Counting
+from artifactfs.testing.counting import Counting, store_over
 from artifactfs.testing.store_base import Raw
 
 from .servers import Server
@@ -197,6 +198,15 @@ def test_what_belongs_to_no_version_is_passed_over(store: ArtifactStore) -> None
     for key in ("README", "shop/alice/notes", "shop/alice/s1/a/other", "shop/alice/s1/b%41/0"):
         call(store.backend, lambda key=key: store.backend.put(key, b"", "text/plain"))  # type: ignore[misc]
     assert store.verify_all().counts == {"whole": 2}
+
+
+def test_pages_of_any_size_tell_the_same() -> None:
+    store = opened(f"memory://{uuid.uuid4().hex}")
+    fill(store)
+    damage(store)
+    report = store.verify_all()
+    for size in (1, 2, 3, 7):
+        assert store_over(MemoryBackend(store.url, page_size=size), ArtifactStore).verify_all() == report
 
 
 # --- who works --------------------------------------------------------------------------------------------------------

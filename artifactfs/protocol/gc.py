@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from artifactfs.backends.base import Entry, Got, Page, Unfinished
+from artifactfs.backends.local_files import TEMPORARY
 from artifactfs.custody import SEALED_MORE, Custody
 from artifactfs.errors import IntegrityError, UnsupportedFormat
 from artifactfs.layout import STORE_FOLDER, ArtifactId
@@ -264,10 +265,13 @@ class _Collection:
         """An upload that has not ended."""
         age = self.now - upload.started
         place = self.places.of(upload.key)
-        if place is None or place.kind != "payload":
-            artifact, number = None, None
-        else:
+        artifact, number = None, None
+        if place is not None and place.kind == "payload":
             artifact, number = place.artifact, place.number
+        elif _kind(upload) == "upload":
+            return self._stays(
+                "upload", upload.key, "no version lies there: it is another program's", None, None, upload.size
+            )
         if age > self.grace:
             yield from self._discard(upload, f"it began {_told(age)} ago, and no save takes so long", artifact, number)
             return
@@ -338,7 +342,9 @@ def _has_ended(artifact: ArtifactId, number: int) -> Steps[bool]:
 
 
 def _kind(upload: Unfinished) -> Kind:
-    return "temporary file" if upload.key.rpartition("/")[2].startswith(".") else "upload"
+    """A temporary file is named by itself; an upload in a bucket has a token of its own, whatever its key looks like."""
+    name = upload.key.rpartition("/")[2]
+    return "temporary file" if name.startswith(TEMPORARY) and upload.token.endswith(upload.key) else "upload"
 
 
 def _told(seconds: float) -> str:
