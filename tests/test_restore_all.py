@@ -549,12 +549,16 @@ def test_a_step_that_forgets_what_it_expects_is_found() -> None:
 # --- awaited ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["memory", "local"])
-def test_an_async_scope_does_the_same(kind: str, tmp_path: Path) -> None:
-    where = f"memory://{uuid.uuid4().hex}" if kind == "memory" else tmp_path
+@pytest.mark.parametrize("kind", ["memory", "local", "moto"])
+def test_an_async_scope_does_the_same(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    where: Any = f"memory://{uuid.uuid4().hex}" if kind == "memory" else tmp_path
+    options: dict[str, Any] = {}
+    if kind == "moto":
+        server = request.getfixturevalue(kind)
+        where, options = server.bucket(), server.storage_options
 
     async def main() -> None:
-        async with AsyncArtifactStore(where) as store:
+        async with AsyncArtifactStore(where, **options) as store:
             scope = store.scope("shop", "alice", "s1")
             await scope.save("a", b"first\n")
             at = (await scope.save("long", bytes(9_000_000))).timestamp
