@@ -17,7 +17,7 @@ import click
 from artifactfs.cli.exits import Exit
 from artifactfs.cli.invocation import REF, Invocation, command, usage
 from artifactfs.cli.output import dumps, note, plain, record_json, say, say_array
-from artifactfs.cli.progress import LONG, progress
+from artifactfs.cli.progress import LONG, progress, progress_of_lines
 from artifactfs.errors import ArtifactNotFound, Conflict, IntegrityError, PointerNotManaged
 
 if TYPE_CHECKING:
@@ -87,13 +87,15 @@ def _not_here(path: Path) -> Path:
     return path
 
 
-def _write(invocation: Invocation, ref: Ref, path: Path, follow: bool, *, make_folder: bool) -> Record:
+def _write(
+    invocation: Invocation, ref: Ref, path: Path, follow: bool, *, make_folder: bool, alone: bool = True
+) -> Record:
     """One version as a file, which is there whole or as it was before."""
     with _opened(invocation, ref, follow) as file:
         if make_folder:
             path.parent.mkdir(parents=True, exist_ok=True)
         size = file.record.size_bytes
-        if size is not None and size < LONG:
+        if (size is not None and size < LONG) or not alone:
             with whole(path) as out:
                 copy(file, out)
         else:
@@ -186,7 +188,7 @@ def _get_all(invocation: Invocation, where: Ref, output: str | None, follow: boo
     left_out: list[str] = []
 
     def written() -> Iterator[tuple[Path, Record, Ref]]:
-        with progress(f"getting {where}", len(entries), unit="files") as show:
+        with progress_of_lines(f"getting {where}", len(entries)) as show:
             for place, (entry, pieces) in enumerate(zip(entries, paths, strict=True)):
                 show(place)
                 if pieces in folders:
@@ -194,7 +196,7 @@ def _get_all(invocation: Invocation, where: Ref, output: str | None, follow: boo
                     continue
                 path = folder.joinpath(*pieces)
                 try:
-                    yield path, _write(invocation, entry.ref, path, follow, make_folder=True), entry.ref
+                    yield path, _write(invocation, entry.ref, path, follow, make_folder=True, alone=False), entry.ref
                 except PointerNotManaged:
                     left_out.append(f"{entry.ref}: it is a pointer; add --follow to fetch what it points to")
 

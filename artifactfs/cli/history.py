@@ -43,7 +43,7 @@ def diff(invocation: Invocation, ref: str, other: str | None) -> None:
     if invocation.json:
         say(dumps(struct_json(found)))
         return
-    for line in str(found).splitlines():
+    for line in str(found).removesuffix("\n").split("\n"):
         say(click.style(plain_line(line), fg=_COLOURS.get(line[:1])))
 
 
@@ -122,5 +122,5 @@ def _tell(invocation: Invocation, plan: Undo) -> None:
     if invocation.json:
         say(dumps({**struct_json(plan), "complete": plan.complete}))
         return
-    for line in str(plan).splitlines():
+    for line in str(plan).split("\n"):
         say(plain_line(line))

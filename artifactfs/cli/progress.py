@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 LONG = 8 * 1024 * 1024
 """Bytes from which the transfer of a file is shown."""
+
+
+@contextmanager
+def unseen() -> Iterator[Callable[[float], None]]:
+    """As `progress`, and nothing is shown."""
+    yield lambda done: None
+
+
+def progress_of_lines(label: str, total: int) -> AbstractContextManager[Callable[[float], None]]:
+    """As `progress`, of files that a line each is printed for: at a terminal the lines are what shows how far it is."""
+    return unseen() if sys.stdout.isatty() else progress(label, total, unit="files")
 
 
 @contextmanager
@@ -40,6 +51,7 @@ def progress(label: str, total: float | None = None, *, unit: str = "bytes") -> 
         amount = (DownloadColumn(), TransferSpeedColumn())
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), *amount)
-    with Progress(*columns, console=console, transient=True) as bar:
+    # What is printed meanwhile goes where it belongs, and not through the bar.
+    with Progress(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False) as bar:
         task = bar.add_task(plain(label), total=total)
         yield lambda done: bar.update(task, completed=done)

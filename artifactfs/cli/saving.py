@@ -16,7 +16,7 @@ import click
 
 from artifactfs.cli.invocation import REF, Invocation, command, usage
 from artifactfs.cli.output import dumps, plain, record_json, say, say_array, version_ref
-from artifactfs.cli.progress import LONG, progress
+from artifactfs.cli.progress import LONG, progress, progress_of_lines
 
 if TYPE_CHECKING:
     from artifactfs.records import Record
@@ -139,7 +139,10 @@ def _save(
     mime_type: str | None,
     metadata: dict[str, Any] | None,
     expect: int | Literal["absent"] | None = None,
+    *,
+    alone: bool = True,
 ) -> Record:
+    """Save one file; it is shown how far that is where the file is long, and is saved *alone*."""
     assert ref.name is not None
     if file == "-":
         if sys.stdin is None:
@@ -150,7 +153,7 @@ def _save(
         about = os.fstat(data.fileno())
         size = about.st_size if stat.S_ISREG(about.st_mode) else None
     with data:
-        if size is not None and size < LONG:
+        if (size is not None and size < LONG) or data.isatty() or not alone:
             return scope.save(ref.name, data, mime_type=mime_type, metadata=metadata, expect=expect)
         with progress(f"saving {ref.name}", size) as show:
             return scope.save(ref.name, Shown(data, show), mime_type=mime_type, metadata=metadata, expect=expect)
@@ -195,11 +198,11 @@ def _put_all(
     found = list(_files(folder))
 
     def saved() -> Iterator[tuple[Ref, Record]]:
-        with progress(f"saving {folder}", len(found), unit="files") as show:
+        with progress_of_lines(f"saving {folder}", len(found)) as show:
             for place, path in enumerate(found):
                 show(place)
                 ref = replace(where, name=above + path.relative_to(folder).as_posix())
-                yield ref, _save(scope, ref, os.fspath(path), mime_type, metadata)
+                yield ref, _save(scope, ref, os.fspath(path), mime_type, metadata, alone=False)
 
     if invocation.json:
         say_array(record_json(record, ref) for ref, record in saved())

@@ -46,6 +46,7 @@ class Cli:
 def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
     """Over a fresh store that the environment names; the current folder is another, empty one."""
     monkeypatch.setenv("ARTIFACTFS_URL", str(tmp_path / "artifacts"))
+    monkeypatch.delenv("ARTIFACTFS_SCOPE", raising=False)
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     return Cli(tmp_path / "artifacts")

@@ -289,9 +289,9 @@ def test_what_was_removed_or_overwritten_comes_back(cli: Cli) -> None:
 
 def test_a_diff_of_hostile_text_shows_no_control_characters(cli: Cli) -> None:
     cli.scope.save("a", b"safe\n")
-    cli.scope.save("a", "\x1b[2Jgone\u202e\n".encode())
+    cli.scope.save("a", "\x1b[2Jgone\u202e\u2028\n".encode())
     shown = cli("diff", f"{A}@0").stdout
-    assert "\x1b" not in shown and "\u202e" not in shown and "\\u001b[2Jgone" in shown
+    assert "\x1b" not in shown and "\u202e" not in shown and "\u2028" not in shown and "\\u001b[2Jgone" in shown
 
 
 def test_a_session_is_taken_back_and_what_changed_meanwhile_is_left_alone(
@@ -347,6 +347,10 @@ def test_what_is_deleted_erased_and_pruned_is_gone(cli: Cli) -> None:
     Path("policy.yaml").write_text("rules:\n- keep_last: 1\n")
     cli("delete", f"{A}@1", "--yes")
     assert cli.scope.versions("a") == [0, 2]
+    Path("store.yaml").write_text(
+        f"type: filesystem\nbase_path: {cli.folder}\nretention:\n  rules:\n  - keep_last: 1\n"
+    )
+    assert cli.json("prune", "--store", "store.yaml", "--dry-run")["versions"][0]["action"] == "deleted"
     cli("prune", "shop/alice/s1", "--policy", "policy.yaml", "--yes")
     assert (cli.scope.versions("a"), cli.scope.versions("b")) == ([2], [2])
     cli("erase", "shop/alice/s1/b", "-y")

@@ -67,6 +67,7 @@ def fits(printed: str, shown: str) -> bool:
 
 def test_what_the_page_shows_is_what_its_commands_print(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ARTIFACTFS_SCOPE", raising=False)
     monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
     for example in examples(TEXT):
         printed = run(example.command, monkeypatch)

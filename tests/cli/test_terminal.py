@@ -36,6 +36,21 @@ def test_progress_is_shown_at_a_terminal_and_leaves_standard_output_alone(cli: C
     assert Path("again").read_bytes() == Path("big").read_bytes()
 
 
+def test_lines_that_are_printed_beside_a_bar_go_where_they_belong(cli: Cli) -> None:
+    for name in ("a", "b"):
+        Path("in", name).parent.mkdir(exist_ok=True)
+        Path("in", name).write_bytes(b"x")
+    with Terminal(["put", "-r", "in", "shop/alice/s1"], stdout=subprocess.PIPE) as terminal:
+        terminal.wait_for(r"saving in.*0/2")
+        assert terminal.end() == Exit.OK
+        assert terminal.process.stdout is not None
+        assert terminal.process.stdout.read().splitlines() == [
+            b"artifact://shop/alice/s1/a@0",
+            b"artifact://shop/alice/s1/b@0",
+        ]
+        assert "artifact://" not in terminal.text
+
+
 def test_nothing_is_shown_where_no_terminal_is(cli: Cli) -> None:
     Path("big").write_bytes(bytes(BIG))
     result = cli("put", "big", "shop/alice/s1/big")
@@ -98,8 +113,8 @@ def test_a_get_that_is_cut_off_leaves_the_file_as_it_was(cli: Cli, monkeypatch: 
 
 def test_folders_are_bold_at_a_terminal_unless_no_colour_is_wanted(cli: Cli) -> None:
     cli.scope.save("folder/a", b"one")
-    for environment, bold in (({}, True), ({"NO_COLOR": "1"}, False)):
-        with Terminal(["ls", "shop/alice/s1"], env=environment) as terminal:
+    for wanted, bold in (("", True), ("1", False)):
+        with Terminal(["ls", "shop/alice/s1"], env={"NO_COLOR": wanted}) as terminal:
             assert terminal.end() == Exit.OK
         assert "folder/" in terminal.text and ("\x1b[" in terminal.text) == bold
 
