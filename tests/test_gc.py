@@ -623,6 +623,18 @@ def test_an_old_upload_is_aborted_on_a_server_and_a_young_one_is_not(name: str, 
         assert session(store).save("video.mp4", b"again").version == 1
 
 
+@pytest.mark.server("minio")
+def test_a_stream_to_a_server_is_saved_again_when_its_upload_was_collected(minio: Server) -> None:
+    url = minio.bucket()
+    seen: list[Collected] = []
+    with ArtifactStore(url, **minio.storage_options) as store, ArtifactStore(url, **minio.storage_options) as other:
+        later(other, DAY)
+        record = session(store).save("video.mp4", Interrupted(LONG + LONG + LONG, lambda: seen.append(other.gc())))
+        assert set(kinds(seen[0]).values()) == {"claim", "upload"}
+        assert record.version == 1
+        assert session(store).load("video.mp4").data == LONG + LONG + LONG
+
+
 @pytest.mark.server("rclone")
 def test_a_server_that_has_no_uploads_is_collected_and_erased(rclone: Server) -> None:
     with ArtifactStore(rclone.bucket(), single_writer=True, **rclone.storage_options) as store:
