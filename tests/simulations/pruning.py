@@ -127,10 +127,14 @@ def beside(rule: str, contents: Contents, way: Way = PLAIN) -> Iterator[tuple[Pr
 
 
 def beside_two(rule: str, contents: Contents) -> Iterator[tuple[Process, ...]]:
-    """A prune, a slow saver of each kind, and somebody else."""
+    """A prune, a slow saver of each kind, and somebody else.
+
+    Not a delete of all: where somebody saves and somebody deletes what that has listed, it says that there was nothing.
+    """
     for one in writers("A", contents):
         for other in [saver("B"), remover("C"), *others(contents)]:
-            yield one, other, pruner(rule)
+            if other.role.kind != "delete all":
+                yield one, other, pruner(rule)
 
 
 def _prunes(rule: str) -> Callable[[], Process]:
