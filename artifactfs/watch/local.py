@@ -40,7 +40,7 @@ class Changes:
 
     Raises:
         ImportError: the extra is not installed.
-        OSError: the folder is not there, or the system refuses.
+        OSError, RuntimeError: the folder is not there, or the system refuses.
     """
 
     def __init__(self, folder: str, depth: int) -> None:
@@ -59,17 +59,17 @@ class Changes:
             yield_on_timeout=True,
             ignore_permission_denied=True,
         )
-        self._early = self._next()  # from here on the system tells
+        self._early: set[str] | None = {path for _, path in next(self._changes)}  # from here on the system tells
 
     def wait(self, seconds: float) -> list[str] | None:
         """The folders below which something has changed, as paths with their ``/``; none after the time, or if closed.
 
-        None where nothing is told any more, for the folder was removed, or made anew.
+        None where nothing is told any more: the folder was removed, or made anew, or the system has given up.
         """
         until = time.monotonic() + seconds
         found, self._early = self._early, set()
         while not self._stop.is_set():
-            if _place(self.folder) != self._place:
+            if found is None or _place(self.folder) != self._place:
                 return None
             if found:
                 return self._folders(found)
@@ -86,8 +86,12 @@ class Changes:
     def closed(self) -> bool:
         return self._stop.is_set()
 
-    def _next(self) -> set[str]:
-        return {path for _, path in next(self._changes, ())}
+    def _next(self) -> set[str] | None:
+        """Paths that have changed; None where nothing is told any more."""
+        try:
+            return {path for _, path in next(self._changes)}
+        except (StopIteration, OSError, RuntimeError):  # the last is what watchfiles raises for what it does not know
+            return None
 
     def _folders(self, paths: set[str]) -> list[str]:
         """The folders of artifacts that *paths* are in; of a path that is less deep, the folder itself."""

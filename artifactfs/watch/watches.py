@@ -68,7 +68,7 @@ class _Watching:
             LOG.warning(
                 "%s is polled every %g s: install artifactfs[watch] to be told at once", self._local, self._every
             )
-        except OSError as error:
+        except (OSError, RuntimeError) as error:
             LOG.warning("%s is polled every %g s, for its system tells no changes: %s", self._local, self._every, error)
         else:
             self._whole_at = 0.0
@@ -144,9 +144,10 @@ class Watch(_Watching):
             if self._running is None:
                 self._running = self._events()
             return next(self._running)
-        except ArtifactError as error:
+        except BaseException as error:
             self._running = None
-            self._told(error)
+            if isinstance(error, ArtifactError):
+                self._told(error)
             raise
 
     def _begin(self) -> None:
