@@ -1,4 +1,4 @@
-"""What a watch tells."""
+"""What a watch tells: an event for each version that is published, removed or deleted."""
 
 from __future__ import annotations
 
