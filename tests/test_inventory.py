@@ -23,6 +23,7 @@ from artifactfs import (
     KeyUnavailable,
     UnsupportedFormat,
 )
+from artifactfs.backends.base import Abilities, Written
 from artifactfs.backends.memory import MemoryBackend
 from artifactfs.custody import NONE
 from artifactfs.drivers import run
@@ -35,6 +36,7 @@ from artifactfs.protocol.env import Env
 from artifactfs.protocol.ops import Delete, Get, List, Put
 from artifactfs.testing.counting import Call, Counting, store_over
 
+from .proxy import in_front_of
 from .servers import Server
 
 _fresh = count()
@@ -195,30 +197,35 @@ def synthetic(versions: int, backend: Any) -> None:
         table.close()
 
 
-def test_a_search_over_200_000_records_takes_three_requests_at_most(counted: tuple[ArtifactStore, Counting]) -> None:
-    store, counting = counted
-    synthetic(200_000, counting.inner)
-    counting.taken()
-    (hit,) = store.search("report 12345.csv")
-    assert [call.method for call in counting.taken()] == ["get", "get"]
-    assert (hit.version, hit.newest, hit.metadata["run"]) == (4, True, 12345)
-    assert sum(1 for _ in store.search(metadata={"team": "3"}, min_size=4050)) == 2857
-    counting.taken()
+def changed(where: str, backend: Any) -> None:
+    """Publish that the versions *where* have another digest, as a refresh would that found them changed."""
 
-    def add_a_delta() -> Any:
+    def steps() -> Any:
         state = yield from manifests.read(NONE)
         table = Table()
-        yield from refresh.load(table, state.manifest.base, None)
-        table.run("CREATE TABLE changes AS SELECT * REPLACE ('x' AS sha256) FROM known WHERE name LIKE '% 77.csv'")
-        made, _ = yield from refresh._written(Env(), table, state.manifest, 1e9 + 1)
-        assert made.delta is not None and made.base == state.manifest.base
+        yield from refresh.load(table, state.manifest.base, state.manifest.delta)
+        table.run(f"CREATE TABLE changes AS SELECT * REPLACE ('x' AS sha256) FROM known WHERE {where}")
+        made, _ = yield from refresh._written(Env(), table, state.manifest, 2e9)
         table.close()
+        assert made.delta is not None and made.base == state.manifest.base
         assert (yield from manifests.write(Env(), NONE, made, state.tag))
 
-    run(add_a_delta(), counting.inner)
-    counting.taken()
-    assert [hit.sha256 for hit in store.search("report 77.csv")] == ["x"]
-    assert len(counting.taken()) == 3
+    run(steps(), backend)
+
+
+@pytest.mark.server("moto")
+def test_a_search_over_200_000_records_takes_three_requests_at_most(moto: Server) -> None:
+    with in_front_of(moto.url) as proxy, ArtifactStore(moto.bucket(), **moto.at(proxy.url).storage_options) as store:
+        synthetic(200_000, store.backend)
+        with proxy.counted() as seen:
+            (hit,) = store.search("report 12345.csv")
+        assert [request.method for request in seen] == ["GET", "GET"]
+        assert (hit.version, hit.newest, hit.metadata["run"]) == (4, True, 12345)
+        assert sum(1 for _ in store.search(metadata={"team": "3"}, min_size=4050)) == 2857
+        changed("name LIKE '% 77.csv'", store.backend)
+        with proxy.counted() as seen:
+            assert [hit.sha256 for hit in store.search("report 77.csv")] == ["x"]
+        assert [request.method for request in seen] == ["GET", "GET", "GET"]
 
 
 def test_a_search_of_one_user_reads_the_files_that_may_tell_of_them(
@@ -398,6 +405,102 @@ def test_a_refresh_gives_way_to_one_that_began_later() -> None:
     assert made.as_of == _manifest(other).as_of and made.read == 0
     assert names(other) == scanned(other)
     assert {part.name for part in _manifest(other).parts} <= files(other).keys()
+
+
+class Crashing(Counting):
+    """Dies at its n-th call, once that has taken effect if *after*, else before."""
+
+    def __init__(self, inner: Any, at: int, after: bool) -> None:
+        super().__init__(inner)
+        self.left, self.after = at, after
+
+    def __getattr__(self, name: str) -> Any:
+        value = super().__getattr__(name)
+        if not callable(value) or name == "close":
+            return value
+
+        async def called(*args: Any, **kwargs: Any) -> Any:
+            self.left -= 1
+            if self.left < 0 and not self.after:
+                raise KeyboardInterrupt
+            answer = await value(*args, **kwargs)
+            if self.left < 0:
+                raise KeyboardInterrupt
+            return answer
+
+        return called
+
+
+@pytest.mark.parametrize("after", [True, pytest.param(False, marks=pytest.mark.nightly)])
+def test_a_refresh_that_dies_anywhere_leaves_the_old_inventory_or_the_new_one(after: bool) -> None:
+    store = ArtifactStore(url())
+    fill(store, 2)
+    store.inventory()
+    for at in count():
+        old = names(store)
+        store.scope("shop", "bob", "s1").save(f"new {at:02}", b"1")
+        try:
+            store_over(Crashing(store.backend, at, after), ArtifactStore).inventory()
+        except KeyboardInterrupt:
+            assert names(store) in (old, scanned(store))
+            store.inventory()
+        else:
+            break
+    assert at > 6 and names(store) == scanned(store)
+
+
+@pytest.mark.parametrize("after", [False, pytest.param(True, marks=pytest.mark.nightly)])
+def test_an_erasure_that_dies_anywhere_is_whole_when_it_is_done_again(after: bool) -> None:
+    for at in count():
+        store = ArtifactStore(url())
+        fill(store, 1)
+        store.scope("shop", "bob", "s1").save("secret", b"1")
+        store.inventory()
+        try:
+            store_over(Crashing(store.backend, at, after), ArtifactStore).erase("shop", "bob")
+        except KeyboardInterrupt:
+            store.erase("shop", "bob")
+        else:
+            break
+        assert rows(store, "user") == {"alice"} and names(store) == scanned(store)
+    assert at > 6
+
+
+class LosingAnswers(Counting):
+    """Publishes, and answers as a server does that is asked again after its first answer was lost."""
+
+    async def replace(self, *args: Any) -> Written:
+        self.calls.append(Call("replace", args[0]))
+        await self.inner.replace(*args)
+        return Written(False, tries=2)
+
+
+def test_a_manifest_whose_answer_was_lost_is_known_again(counted: tuple[ArtifactStore, Counting]) -> None:
+    store, counting = counted
+    fill(store, 2)
+    losing = LosingAnswers(counting.inner)
+    made = store_over(losing, ArtifactStore).inventory()
+    assert kinds(losing.taken())["replace"] == 1
+    assert made.as_of == _manifest(store).as_of and made.read == 2
+
+
+class Unconditional(Counting):
+    """A store that does not rewrite on a condition."""
+
+    abilities = Abilities("atomic", "atomic", "refused")
+
+    async def replace(self, *args: Any) -> Written:
+        raise AssertionError("this store does not know If-Match")
+
+
+def test_a_store_without_conditional_rewrites_has_an_inventory_too(counted: tuple[ArtifactStore, Counting]) -> None:
+    store = store_over(Unconditional(counted[1].inner), ArtifactStore)
+    fill(store, 2)
+    store.inventory()
+    store.scope("shop", "bob", "s1").save("b.txt", b"1")
+    assert names(store, fresh=True) == ["0000.txt", "0001.txt", "b.txt"]
+    store.erase("shop", "bob")
+    assert rows(store, "user") == {"alice"}
 
 
 def test_a_search_whose_files_go_meanwhile_answers_by_the_next_manifest() -> None:
