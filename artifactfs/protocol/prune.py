@@ -258,7 +258,8 @@ def still_right(plan: Plan, view: View, tags: dict[int, tuple[str, ...]] | str, 
     """
     if isinstance(tags, str) or any(found.number in tags for found in plan.going if found.number not in gone):
         return False
-    if plan.may_come_back and view.top != plan.listed.top:
+    came = view.payloads.keys() - plan.listed.payloads.keys()
+    if plan.may_come_back and (came or view.top != plan.listed.top):
         return False
     return all(
         number in view.payloads and view.records.get(number) == plan.listed.records.get(number)

@@ -164,6 +164,11 @@ FAULTS: dict[str, tuple[str, Fault]] = {
         Fault("", ((prune_module._carry_out, "        yield from mark_hidden(artifact, plan.listed.top)\n", ""),),
               "one", (_prunes("a day"),)),
     ),
+    "a claim that was published meanwhile is overlooked": (
+        "until it is removed",
+        Fault("", ((prune_module.still_right, "(came or view.top", "(view.top"),),
+              "removed, back", (partial(remover, "A"), partial(deleter, 2), _prunes("until it is removed"))),
+    ),
     "what comes meanwhile is pruned, too": (
         "the last",
         Fault("", ((prune_module._Run.artifact, ".for_those_in(sizes)", ""),
