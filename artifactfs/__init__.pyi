@@ -46,9 +46,9 @@ from artifactfs.records import Removed as Removed
 from artifactfs.refs import Ref as Ref
 from artifactfs.retention import RetentionPolicy as RetentionPolicy
 from artifactfs.retention import RetentionRule as RetentionRule
-from artifactfs.search import AsyncHits as AsyncHits
-from artifactfs.search import Hit as Hit
-from artifactfs.search import Hits as Hits
+from artifactfs.search.query import AsyncHits as AsyncHits
+from artifactfs.search.query import Hit as Hit
+from artifactfs.search.query import Hits as Hits
 from artifactfs.store import ArtifactStore as ArtifactStore
 from artifactfs.store import Scope as Scope
 from artifactfs.verifying import Damaged as Damaged

@@ -30,7 +30,7 @@ from artifactfs.pointers import SCHEMES
 from artifactfs.protocol.expect import Expected
 from artifactfs.protocol.ops import Lazy, Steps
 from artifactfs.records import Blob
-from artifactfs.search import AsyncHits, Hit, Query
+from artifactfs.search.query import AsyncHits, Hit, Query
 from artifactfs.sources import AsyncPayload, AsyncPieceSource
 from artifactfs.store import (
     ArtifactStore,

@@ -29,7 +29,7 @@ from artifactfs.pointers import SCHEMES
 from artifactfs.protocol.expect import Expected
 from artifactfs.protocol.ops import Lazy, Steps
 from artifactfs.records import Blob
-from artifactfs.search import Hits, Query
+from artifactfs.search.query import Hits, Query
 from artifactfs.sources import Payload, PieceSource
 from artifactfs.verifying import Checkpoint, Progress, VerifyReport, verify_all
 from artifactfs.watch.walking import Place

@@ -24,10 +24,11 @@ from artifactfs import (
     InvalidRef,
     Pointer,
 )
-from artifactfs import search as searching
 from artifactfs.inventory import refresh
 from artifactfs.inventory.table import Table
 from artifactfs.keys.keyring import new_key
+from artifactfs.search import indexed as over_inventory
+from artifactfs.search import query as queries
 
 _fresh = count()
 
@@ -302,17 +303,17 @@ def _numbers_by_their_spelling(wanted: Any) -> Iterator[str]:
 
 
 @pytest.mark.parametrize(
-    ("name", "fault"),
+    ("module", "name", "fault"),
     [
-        ("_traces", _numbers_by_their_spelling),
-        ("_loose", lambda pattern: "[a-z.]*"),
-        ("_holds", lambda value, wanted: value.items() >= wanted.items()),
+        (over_inventory, "_traces", _numbers_by_their_spelling),
+        (over_inventory, "_loose", lambda pattern: "[a-z.]*"),
+        (queries, "_holds", lambda value, wanted: value.items() >= wanted.items()),
     ],
 )
 def test_a_search_that_leaves_something_out_is_caught(
-    model: Model, monkeypatch: pytest.MonkeyPatch, name: str, fault: Any
+    model: Model, monkeypatch: pytest.MonkeyPatch, module: Any, name: str, fault: Any
 ) -> None:
-    monkeypatch.setattr(searching, name, fault)
+    monkeypatch.setattr(module, name, fault)
     with pytest.raises(AssertionError):
         for asked in QUESTIONS:
             model.check(**asked)

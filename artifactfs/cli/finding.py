@@ -13,7 +13,7 @@ from artifactfs.cli.output import dumps, note, say, say_table, size_text, struct
 from artifactfs.cli.saving import metadata_of
 
 if TYPE_CHECKING:
-    from artifactfs.search import Hit
+    from artifactfs.search.query import Hit
 
 _SIZE = click.IntRange(min=0)
 

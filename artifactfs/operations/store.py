@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -26,7 +27,9 @@ from artifactfs.protocol.prune import Pruned, prune
 from artifactfs.protocol.rotate import Rotated, Tally, rotate
 from artifactfs.protocol.sealing import shred
 from artifactfs.retention import RetentionPolicy, read_policy
-from artifactfs.search import Query, Started, log, over_inventory, scan
+from artifactfs.search.indexed import over_inventory
+from artifactfs.search.query import Query, Started
+from artifactfs.search.scanning import scan
 
 
 class StoreOperations:
@@ -202,7 +205,7 @@ class StoreOperations:
             if isinstance(started, Started):
                 return started
             hint = started
-        log.info("search of %s: %s", self.core.backend.url, hint)
+        logging.getLogger("artifactfs").info("search of %s: %s", self.core.backend.url, hint)
         now: float = time.time()
         if not self.core.read_only:
             (now,) = yield (Now(),)
