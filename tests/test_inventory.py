@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -525,6 +526,31 @@ def test_a_file_that_is_gone_or_damaged_is_made_up_for_by_a_scan_until_the_next_
         assert "damaged" in hits.hint and len(list(hits)) == 3
         assert store.inventory().read == 3
         assert len(names(store)) == 3
+
+
+def put_strange_file(store: ArtifactStore) -> None:
+    """An inventory of whatever else: a file that is what its manifest says, with columns of its own."""
+    table = Table()
+    data = table.parquet("strange.parquet", "SELECT 1 AS a")
+    table.close()
+    put(store, "strange.parquet", data)
+    (old,) = _manifest(store).base
+    digest = hashlib.sha256(data).hexdigest()
+    part = msgspec.structs.replace(old, name="strange.parquet", size_bytes=len(data), sha256=digest)
+    put(store, "manifest", msgspec.json.encode(msgspec.structs.replace(_manifest(store), base=(part,))))
+
+
+def test_a_file_with_other_columns_is_made_up_for_too() -> None:
+    store = ArtifactStore(url())
+    fill(store, 3)
+    store.inventory()
+    put_strange_file(store)
+    hits = store.search()
+    assert "damaged" in hits.hint and len(list(hits)) == 3
+    assert store.inventory().read == 3 and len(names(store)) == 3
+    put_strange_file(store)
+    store.erase("shop", "alice")
+    assert files(store) == {}
 
 
 # --- erasing ----------------------------------------------------------------------------------------------------------

@@ -7,7 +7,14 @@ from collections.abc import Sequence
 import msgspec
 
 from artifactfs.custody import Custody
-from artifactfs.errors import InvalidConfig, KeyUnavailable, UnsupportedFormat
+from artifactfs.errors import (
+    AccessDenied,
+    BackendError,
+    BackendUnavailable,
+    InvalidConfig,
+    KeyUnavailable,
+    UnsupportedFormat,
+)
 from artifactfs.inventory.manifest import FOLDER, Manifest, Part, clear, get, read, write
 from artifactfs.inventory.refresh import hold, store_part
 from artifactfs.inventory.table import Table, Work, is_installed
@@ -36,7 +43,9 @@ def forget(env: Env, custody: Custody, folders: Sequence[str]) -> Steps[None]:
             if (yield from write(env, custody, manifest, state.tag)):
                 yield from clear([part.name for part in manifest.parts])
                 return
-        except (UnsupportedFormat, KeyUnavailable, InvalidConfig):
+        except (UnsupportedFormat, KeyUnavailable, InvalidConfig, BackendError) as error:
+            if isinstance(error, (BackendUnavailable, AccessDenied)):
+                raise
             break
     yield from erase(FOLDER)
 

@@ -121,7 +121,10 @@ def load(table: Table, base: Sequence[Part], delta: Part | None) -> Steps[bool]:
             if path is None:
                 return False
             paths.append(path)
-    yield (Work(partial(table.know, paths[: len(base)], paths[len(base) :])),)
+    try:
+        yield (Work(partial(table.know, paths[: len(base)], paths[len(base) :])),)
+    except BackendError:  # DuckDB's: not such files
+        return False
     return True
 
 

@@ -72,6 +72,7 @@ _TYPES = {
     "record_time": "DOUBLE",
 }
 COLUMNS = ", ".join(f'"{name}" {_TYPES.get(name, "VARCHAR")}' for name in Row._fields)
+_NAMES = ", ".join(f'"{name}"' for name in Row._fields)
 LISTED = "key VARCHAR, folder VARCHAR, entry VARCHAR, size BIGINT, modified DOUBLE, rsize BIGINT, rmodified DOUBLE"
 
 
@@ -164,7 +165,7 @@ class Table:
         """Make *name* stand for the rows of these files."""
         if paths:
             quoted = ", ".join(f"'{_quoted(path)}'" for path in paths)
-            self.run(f"CREATE OR REPLACE VIEW {name} AS SELECT * FROM read_parquet([{quoted}])")
+            self.run(f"CREATE OR REPLACE VIEW {name} AS SELECT {_NAMES} FROM read_parquet([{quoted}])")
         else:
             self.run(f"CREATE OR REPLACE TABLE {name} ({COLUMNS})")
 
