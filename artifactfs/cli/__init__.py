@@ -12,6 +12,14 @@ def main() -> None:
         print(version_text())
         return
     try:
+        _run()
+    except KeyboardInterrupt:  # before a command could see to it
+        print("artifactfs: interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def _run() -> None:
+    try:
         import click  # noqa: F401
     except ModuleNotFoundError as error:
         if error.name != "click":
