@@ -159,14 +159,6 @@ def _is_caught(why: str) -> None:
         run_state_machine_as_test(WatchMachine, settings=seen)
 
 
-def test_a_watcher_that_keeps_only_the_highest_number_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    def publish(self: State, artifact: str, number: int) -> None:
-        self.live[artifact] = (0, max(number, self.top(artifact)) + 1)
-
-    monkeypatch.setattr(State, "publish", publish)
-    _is_caught("told|happened")
-
-
 def test_a_watcher_that_forgets_what_has_ended_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     end = State.end
     monkeypatch.setattr(

@@ -241,8 +241,9 @@ class Lookout:
         if stone is not None:
             assert got is not None
             if stone.reason == "fenced" and lead.what == "claim":
-                return "ended", None, got.modified, True
-            return "deleted", None, got.modified, True
+                return "ended", None, LAST, True
+            at = got.modified if lead.record is None else max(got.modified, lead.record[1])  # a listing may be finer
+            return "deleted", None, at, True
         if lead.what == "gone" and there is None:
             return "deleted", None, LAST, got is not None
         if lead.record is not None and self._clock - lead.record[1] > SURE_AFTER:
