@@ -36,9 +36,11 @@ from artifactfs import (
     records,
 )
 from artifactfs.backends.memory import MemoryBackend, MemoryUpload
+from artifactfs.drivers import perform
 from artifactfs.layout import HINT_EVERY
 from artifactfs.operations import core as core_module
 from artifactfs.protocol import ops
+from artifactfs.protocol.delete import delete_all
 from artifactfs.protocol.env import HINT_TTL, Env
 
 LONG = 9 * 1024 * 1024
@@ -460,3 +462,17 @@ def test_a_pointer_is_not_given_out_as_content(tmp_path: Path) -> None:
         with pytest.raises(PointerNotManaged, match=r"points to https://example\.org/paper\.pdf") as caught:
             read()
         assert caught.value.uri == uri
+
+
+def test_a_delete_of_all_finds_what_was_saved_while_others_deleted_what_it_had_listed() -> None:
+    scope = ArtifactStore("memory://all-of-it").scope("shop", "alice", "s1")
+    scope.save("x", b"0")
+    backend = scope.store.backend
+    deleting = delete_all(Env(), scope.id.artifact("x"))
+    batch = deleting.send(perform(next(deleting), backend, None))
+    scope.save("x", b"1")
+    scope.delete("x", 0)
+    with pytest.raises(StopIteration):
+        while batch:
+            batch = deleting.send(perform(batch, backend, None))
+    assert scope.versions("x") == []

@@ -41,6 +41,14 @@ def delete_all(env: Env, artifact: ArtifactId) -> Steps[None]:
         ArtifactNotFound: there is none.
     """
     view = yield from look_all(artifact)
+    while not (yield from _delete_listed(env, artifact, view)):
+        before, view = view, (yield from look_all(artifact))
+        if view.same_keys(before):  # else others have deleted all that was listed, and perhaps saved more
+            raise ArtifactNotFound(f"there is no artifact {artifact.label!r} to delete", artifact=artifact.label)
+
+
+def _delete_listed(env: Env, artifact: ArtifactId, view: View) -> Steps[bool]:
+    """Delete the versions that *view* shows; False where none of them was there any more."""
     numbers = sorted(view.payloads)
     if numbers:
         yield from mark_hidden(artifact, view.top)
@@ -49,8 +57,7 @@ def delete_all(env: Env, artifact: ArtifactId) -> Steps[None]:
     for some in [*(older[start : start + AT_ONCE] for start in range(0, len(older), AT_ONCE)), last]:
         ended = yield from together(*(_delete(env, artifact, number) for number in some))
         found = found or any(ended)
-    if not found:
-        raise ArtifactNotFound(f"there is no artifact {artifact.label!r} to delete", artifact=artifact.label)
+    return found
 
 
 def _delete(env: Env, artifact: ArtifactId, number: int, seen: Found | Gone | None = None) -> Steps[bool]:
