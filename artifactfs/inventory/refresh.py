@@ -22,7 +22,6 @@ from artifactfs.inventory.walk import Places, Seen, Walk
 from artifactfs.layout import ArtifactId
 from artifactfs.protocol.env import Env
 from artifactfs.protocol.ops import Now, Steps, together
-from artifactfs.protocol.publish import ROUNDS
 from artifactfs.protocol.read import AT_ONCE, Found, confirm
 from artifactfs.protocol.tags import UNREADABLE, resolve
 from artifactfs.records import Blob, Record
@@ -32,6 +31,9 @@ LEAST_DELTA = 4 * 1024 * 1024
 
 TICK = 2.0
 """Seconds: the coarsest clock that dates objects. A tag that was set so shortly before it was read may be another by now."""
+
+ROUNDS = 5
+"""How often a store is listed at most for one refresh: others would have to publish or erase as often meanwhile."""
 
 _WEIGHT = f"sum({ROW_WEIGHT} + coalesce(strlen(metadata), 0))"
 _LARGEST = 2**63 - 1
