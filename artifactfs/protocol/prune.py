@@ -243,23 +243,28 @@ def _carry_out(env: Env, artifact: ArtifactId, plan: Plan, gone: dict[int, bool]
     if plan.left:
         yield (Delete(tuple(artifact.payload(number) for number in plan.left)),)
     for part in parts:
-        view, tags = yield from together(look(artifact), tags_by_number(artifact))
-        if not still_right(plan, view, tags, gone):
+        removal = max((found.number for found in part if isinstance(found.record, Removed)), default=-1)
+        lister: Steps[View] = look(artifact) if removal < 0 else list_all(artifact)
+        view, tags = yield from together(lister, tags_by_number(artifact))
+        if not still_right(plan, view, tags, gone, removal):
             return False
         ended = yield from together(*(_delete(env, artifact, found.number, found) for found in part))
         gone |= {found.number: ours for found, ours in zip(part, ended, strict=True)}
     return True
 
 
-def still_right(plan: Plan, view: View, tags: dict[int, tuple[str, ...]] | str, gone: dict[int, bool]) -> bool:
+def still_right(
+    plan: Plan, view: View, tags: dict[int, tuple[str, ...]] | str, gone: dict[int, bool], removal: int
+) -> bool:
     """Whether nothing has changed that could keep more than *plan* does.
 
     What comes behind the newest version keeps nothing else: it only takes the place of older ones in what a rule counts.
+    What comes below a *removal* that goes would come into view.
     """
     if isinstance(tags, str) or any(found.number in tags for found in plan.going if found.number not in gone):
         return False
     came = view.payloads.keys() - plan.listed.payloads.keys()
-    if plan.may_come_back and (came or view.top != plan.listed.top):
+    if min(came, default=removal) < removal or (plan.may_come_back and (came or view.top != plan.listed.top)):
         return False
     return all(
         number in view.payloads and view.records.get(number) == plan.listed.records.get(number)

@@ -68,8 +68,13 @@ class Plan:
     may_come_back: bool = False
 
     def for_those_in(self, numbers: Container[int]) -> Plan:
-        """Without deleting any but *numbers*."""
-        return replace(self, going=tuple(found for found in self.going if found.number in numbers))
+        """Without deleting any but *numbers*, nor a removal that has another version below it then."""
+        ours = [found for found in self.going if found.number in numbers]
+        lowest = min(self.kept.keys() - {found.number for found in ours}, default=None)
+        going = (
+            found for found in ours if lowest is None or found.number < lowest or not isinstance(found.record, Removed)
+        )
+        return replace(self, going=tuple(going))
 
 
 def make_plan(artifact: ArtifactId, rule: RetentionRule, now: datetime, listed: Listed) -> Steps[Plan]:
@@ -104,6 +109,15 @@ def make_plan(artifact: ArtifactId, rule: RetentionRule, now: datetime, listed: 
         else:
             candidates = [one._replace(tags=tags.get(one.number, ())) for one in candidates]
             kept = decide(rule, candidates, now)
+    claims = [
+        number for number in listed.records.keys() - listed.payloads.keys() if _is_claim(artifact, listed, number)
+    ]
+    if claims:
+        below = ("a save below it may be under way",)
+        lowest = min(claims)
+        kept |= {
+            one.number: below for one in candidates if one.removal and one.number > lowest and not kept[one.number]
+        }
     going = [read[number][1] for number, reasons in kept.items() if not reasons]
     comes_back = expiring and any(one.removal for one in candidates)
     return Plan(listed, kept, frozenset(held), tuple(one for one in going if one is not None), left, comes_back)
@@ -153,10 +167,12 @@ def _is_listed_as_version(artifact: ArtifactId, listed: Listed, number: int) -> 
 def _may_be_saved_to(artifact: ArtifactId, listed: Listed) -> bool:
     """Whether there is a claim above all versions: a save that is under way, or was, before its saver crashed."""
     newest = max(listed.payloads)
-    return any(
-        number > newest and not artifact.custody.may_be_tombstone(artifact, number, size)
-        for number, (size, _) in listed.records.items()
-    )
+    return any(number > newest and _is_claim(artifact, listed, number) for number in listed.records)
+
+
+def _is_claim(artifact: ArtifactId, listed: Listed, number: int) -> bool:
+    """Whether the size of a record that has no payload allows more than a tombstone, or the claim of a removal."""
+    return not artifact.custody.may_be_tombstone(artifact, number, listed.records[number][0])
 
 
 def _look_at(

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from artifactfs.protocol import prune as prune_module
+from artifactfs.protocol import prune_plan
 from artifactfs.protocol.ops import Steps
 from artifactfs.protocol.prune import Pruned
 from artifactfs.retention import RetentionPolicy, RetentionRule, _keeping
@@ -166,8 +167,15 @@ FAULTS: dict[str, tuple[str, Fault]] = {
     ),
     "a claim that was published meanwhile is overlooked": (
         "until it is removed",
-        Fault("", ((prune_module.still_right, "(came or view.top", "(view.top"),),
+        Fault("", ((prune_module.still_right, "(came or view.top", "(view.top"),
+                   (prune_module.still_right, "min(came, default=removal) < removal or", ""),),
               "removed, back", (partial(remover, "A"), partial(deleter, 2), _prunes("until it is removed"))),
+    ),
+    "what was claimed below a removal comes into view": (
+        "a day",
+        Fault("", ((prune_module.still_right, "min(came, default=removal) < removal", "False"),
+                   (prune_plan._is_claim, "not artifact.custody", "False and artifact.custody")),
+              "one", (partial(saver, "A"), partial(remover, "C"), _prunes("a day"))),
     ),
     "what comes meanwhile is pruned, too": (
         "the last",
