@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 from artifactfs.backends.base import Backend, Entry
+from artifactfs.backends.read_through import ReadThrough
 from artifactfs.bulk import Executor, each
 from artifactfs.drivers import perform, run
 from artifactfs.errors import ArtifactError, BackendUnavailable, InvalidConfig, InvalidName
@@ -58,7 +59,8 @@ def migrate(
         progress: called with the report so far, now and then.
 
     Raises:
-        InvalidConfig: the two are one store, or spell users in different ways.
+        InvalidConfig: the two are one store, the destination reads through to the source, or they spell users in
+            different ways.
         AccessDenied, UnsafeBackend: the destination cannot be written to; nothing was.
         BackendUnavailable: one of the two does not answer any more. What was copied stays.
     """
@@ -78,11 +80,22 @@ def _check(source: ArtifactStore, destination: ArtifactStore) -> None:
     one, other = f"{first.url.rstrip('/')}/", f"{second.url.rstrip('/')}/"
     if first.identity == second.identity and (one.startswith(other) or other.startswith(one)):
         raise InvalidConfig(f"{first.url} and {second.url} are one store, or one lies in the other")
+    read = {(store.identity, store.url) for store in _stores(first)}
+    if any((store.identity, store.url) in read for store in _stores(second)[1:]):
+        raise InvalidConfig(
+            f"{second.url} reads through to what is to be migrated, so that nothing would look missing there: open the "
+            "destination by itself, without read_through"
+        )
     if source._core.custody.user("", "") != destination._core.custody.user("", ""):
         raise InvalidConfig(
             "the two stores have not the same scope_secret: users are copied as they are stored, so nobody would find what "
             "is theirs at the destination; open both with the same secret"
         )
+
+
+def _stores(backend: Backend) -> tuple[Backend, ...]:
+    """The store that is written to, and those that it reads through."""
+    return backend._stores if isinstance(backend, ReadThrough) else (backend,)
 
 
 class _Here:

@@ -721,6 +721,15 @@ def test_a_version_that_is_deleted_at_the_destination_while_it_is_copied_leaves_
     assert the_artifact("x").payload(0) not in contents(there)
 
 
+def test_a_destination_that_reads_through_to_the_source_is_refused(here: ArtifactStore, there: ArtifactStore) -> None:
+    here.scope("shop", "alice", "s1").save("x", "0")
+    over = ArtifactStore(there.url, read_through=[here])
+    for source in (here, ArtifactStore("memory://" + uuid.uuid4().hex, read_through=[here])):
+        with pytest.raises(InvalidConfig, match="open the destination by itself"):
+            migrate(source, over)
+    assert migrate(over, ArtifactStore("memory://" + uuid.uuid4().hex)).copied == 1  # both, as one
+
+
 def test_a_tag_that_was_moved_follows_the_source_and_others_are_kept(here: ArtifactStore, there: ArtifactStore) -> None:
     mine, copy = here.scope("shop", "alice", "s1"), there.scope("shop", "alice", "s1")
     for number in range(3):
