@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
+from threading import Event
 from typing import Any, Protocol, TypeVar
 from uuid import uuid4
 
@@ -29,7 +30,11 @@ class Executor(Protocol):
 
 
 def each(
-    work: Callable[[Shard], Result], shards: Iterable[Shard], executor: Executor | None = None
+    work: Callable[[Shard], Result],
+    shards: Iterable[Shard],
+    executor: Executor | None = None,
+    *,
+    stopped: Event | None = None,
 ) -> Iterator[Result]:
     """The result of ``work(shard)`` for every shard, in the order in which they are ready.
 
@@ -46,15 +51,19 @@ def each(
         work: a function that can be pickled, unless threads work.
         shards: values that can be pickled, unless threads work.
         executor: else some threads of its own. It is left open.
+        stopped: set before anything is waited for that was begun and is not wanted any more, so that *work* may look there
+            whether to go on.
     """
     if executor is None:
         with ThreadPoolExecutor(THREADS, thread_name_prefix="artifactfs") as own:
-            yield from _each(work, iter(shards), own)
+            yield from _each(work, iter(shards), own, stopped)
     else:
-        yield from _each(work, iter(shards), executor)
+        yield from _each(work, iter(shards), executor, stopped)
 
 
-def _each(work: Callable[[Shard], Result], shards: Iterator[Shard], executor: Executor) -> Iterator[Result]:
+def _each(
+    work: Callable[[Shard], Result], shards: Iterator[Shard], executor: Executor, stopped: Event | None
+) -> Iterator[Result]:
     run, count = uuid4().hex, 0
     begun: set[Future[Result]] = set()
     ended: SimpleQueue[Future[Result]] = SimpleQueue()
@@ -87,6 +96,8 @@ def _each(work: Callable[[Shard], Result], shards: Iterator[Shard], executor: Ex
                 yield result
             del future
     finally:
+        if begun and stopped is not None:
+            stopped.set()
         for future in begun:
             future.cancel()
         for future in begun:

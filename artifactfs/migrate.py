@@ -10,6 +10,7 @@ import pickle
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
+from threading import Event
 from typing import Any, NamedTuple
 from uuid import uuid4
 
@@ -202,11 +203,11 @@ class _Job:
     def prepare(self) -> Way:
         core = self.destination._core
         env = None if self.dry_run else run(core.writing(), core.backend)
-        return Way(self.source.backend, core.backend, env, core.mode == "pointer_only")
+        return Way(self.source.backend, core.backend, env, core.mode == "pointer_only", Event())
 
     def __call__(self, shard: _Shard) -> Tally:
         way, tally = self.prepare(), Tally()
-        for done in each(partial(self._copy, way), self._items(shard, tally)):
+        for done in each(partial(self._copy, way), self._items(shard, tally), stopped=way.stopped):
             tally.add(done)
         return tally
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import CancelledError
+from threading import Event
 from typing import Any, NamedTuple
 
 import msgspec
@@ -121,12 +123,16 @@ class Item(NamedTuple):
 
 
 class Way(NamedTuple):
-    """From where to where; `env` is None where nothing is to be written. *pointers_only*: no bytes are saved there."""
+    """From where to where; `env` is None where nothing is to be written. `pointers_only`: no bytes are saved there.
+
+    `stopped` is set when nothing is waited for any more but what is being published.
+    """
 
     source: Backend
     destination: Backend
     env: Env | None
     pointers_only: bool
+    stopped: Event
 
 
 class Transfer:
@@ -138,7 +144,7 @@ class Transfer:
 
     def __init__(self, way: Way, item: Item, tally: Tally) -> None:
         self.artifact, self.item, self.tally = item.artifact, item, tally
-        self.source, self.destination, self.env, self.pointers_only = way
+        self.source, self.destination, self.env, self.pointers_only, self.stopped = way
         self.here, self.there = View(), View()
         self.here.add(item.here)
         self.there.add(item.there)
@@ -182,7 +188,12 @@ class Transfer:
         if some:
             yield some
 
+    def _go_on(self) -> None:
+        if self.stopped.is_set():
+            raise CancelledError
+
     def _batch(self, numbers: Sequence[int]) -> None:
+        self._go_on()
         payload = self.env is not None
         looks = [
             look_at(self.artifact, n, self.here.payloads.get(n), payload=payload and n not in self.there.payloads)
@@ -275,6 +286,7 @@ class Transfer:
         digest = hashlib.sha256()
         for start in range(0, max(whole.size, 1), PIECE):
             got: Got | None
+            self._go_on()
             (got,) = self._ask(backend, [Get(self.artifact.payload(whole.number), start, start + PIECE)])
             if got is None or got.size != whole.size or len(got.data) != min(PIECE, whole.size - start):
                 return None

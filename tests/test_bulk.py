@@ -239,3 +239,27 @@ def _die(number: int) -> None:
     import os
 
     os._exit(1)
+
+
+def test_work_that_is_not_wanted_any_more_is_told_before_it_is_waited_for() -> None:
+    begun, stopped, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def work(number: int) -> int:
+        if number:
+            begun.set()
+            stopped.wait(60)
+            ended.set()
+        else:
+            begun.wait(60)
+        return number
+
+    running = each(work, range(2), stopped=stopped)
+    assert next(running) == 0
+    running.close()  # type: ignore[attr-defined]
+    assert stopped.is_set() and ended.is_set()
+
+
+def test_nobody_is_told_to_stop_where_all_is_wanted() -> None:
+    stopped = threading.Event()
+    assert sum(each(square, range(10), stopped=stopped)) == 285
+    assert not stopped.is_set()

@@ -417,6 +417,43 @@ def test_what_a_killed_run_claimed_is_no_version_and_stands_in_no_savers_way(
     assert scope.load("a").data == b"0"
 
 
+def test_an_interrupted_run_ends_soon_and_leaves_no_upload(tmp_path: Path) -> None:
+    """Ctrl-C in a process of its own, in the midst of a long payload."""
+    program = """
+import os, signal, sys
+from artifactfs import ArtifactStore
+from artifactfs.backends import local
+from artifactfs.migrate import migrate
+from artifactfs.protocol.ops import ListUnfinished
+from artifactfs.drivers import perform
+
+here, there = (ArtifactStore(where, durability="none") for where in sys.argv[1:])
+here.scope("shop", "alice", "s1").save("long", (bytes(1024 * 1024) for _ in range(400)))
+write, pieces = local.LocalUpload.write, []
+
+async def counted(self, data):
+    pieces.append(len(data))
+    if len(pieces) == 3:
+        os.kill(os.getpid(), signal.SIGINT)
+    await write(self, data)
+
+local.LocalUpload.write = counted
+try:
+    migrate(here, there)
+except KeyboardInterrupt:
+    assert perform((ListUnfinished(""),), there.backend, None) == ([],)
+    print("interrupted", len(pieces) < 100)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "here"), str(tmp_path / "there")],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=120,
+    )
+    assert done.stdout == "interrupted True\n", done.stderr
+
+
 # --- what stands in the way -------------------------------------------------------------------------------------------
 
 
