@@ -813,10 +813,11 @@ def test_nothing_is_written_into_the_home_folder_or_the_working_one(tmp_path: Pa
         "read_through",
         pytest.param("moto", marks=pytest.mark.server("moto")),
         pytest.param("fake_gcs", marks=pytest.mark.server("fake_gcs")),
+        *(pytest.param(name, marks=[pytest.mark.server(name), pytest.mark.nightly]) for name in ("minio", "ceph")),
     ]
 )
 def any_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ArtifactStore]:
-    if request.param in ("moto", "fake_gcs"):
+    if request.param in ("moto", "fake_gcs", "minio", "ceph"):
         server: Server = request.getfixturevalue(request.param)
         yield ArtifactStore(server.bucket(), **server.storage_options)
     elif request.param == "single_writer":
