@@ -44,7 +44,7 @@ def migrate(
 ) -> Migrated:
     """Copy all that *source* holds to *destination*, byte for byte: numbers, records, times, tags and what was taken away.
 
-    Nothing at the destination is ever overwritten, but a tag, for which the source decides; what is there under a number
+    Nothing at the destination is ever overwritten, but a tag that was set later at the source; what is there under a number
     already and is not the same is told as a conflict. A version is there for readers of the destination when it is there
     whole. Each is held against its digest when it is read, and read back when it is written. Sealed payloads are copied
     as they are, and no key is needed. A run that was killed is gone on with by another, which copies only what is missing.

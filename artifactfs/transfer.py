@@ -12,6 +12,7 @@ import msgspec
 
 from artifactfs.backends.base import WHOLE_LIMIT, Backend, Entry, Got, Upload, Written
 from artifactfs.drivers import perform, run
+from artifactfs.errors import IntegrityError, UnsupportedFormat
 from artifactfs.layout import ArtifactId, parse_entry
 from artifactfs.protocol.claim import rewrite_record
 from artifactfs.protocol.env import Env
@@ -19,8 +20,8 @@ from artifactfs.protocol.listing import View
 from artifactfs.protocol.marks import EMPTY_TYPE, mark_hidden
 from artifactfs.protocol.ops import Abort, Begin, Commit, Create, Delete, Get, Op, Part, Put, Replace, together
 from artifactfs.protocol.read import AT_ONCE
-from artifactfs.protocol.transplant import Told, Whole, create_record, decoded, look_at, plan
-from artifactfs.records import CONTENT_TYPE, Pointer, Removed, Tombstone
+from artifactfs.protocol.transplant import REWRITTEN, Told, Whole, create_record, decoded, look_at, plan
+from artifactfs.records import CONTENT_TYPE, Pointer, Removed, TagRecord, Tombstone, decode_tag
 from artifactfs.refs import is_tag
 
 PIECE = 4 * 1024 * 1024
@@ -151,6 +152,7 @@ class Transfer:
         self.top = self.there.top
         self.marks, self.marked = _numbers(item.marks), _numbers(item.marked)
         self.shown = -1  # the highest number that is a version in both, and no removal
+        self.others: set[int] = set()  # numbers that mean something else at the destination
 
     def run(self) -> None:
         for entry in self.item.here:
@@ -165,6 +167,8 @@ class Transfer:
         self._tidy()
 
     def _tell(self, number: int, kind: str, why: str) -> None:
+        if kind == "conflicts":
+            self.others.add(number)
         self.tally.tell(kind, f"{self.artifact.label}@{number}", why)
 
     def _ask(self, backend: Backend, ops: Sequence[Op]) -> tuple[Any, ...]:
@@ -385,7 +389,10 @@ class Transfer:
             self._ask(self.destination, [Delete((*marks, *hints))])
 
     def _tags(self) -> None:
-        """Set the tags of the source; where the destination has another one, the source decides."""
+        """Set the tags of the source, but none that would name something else at the destination.
+
+        Where that has another one, the one that was set later counts.
+        """
         names = [tag for tag in self.item.tags if is_tag(tag)]
         ours = self._ask(self.source, [Get(self.artifact.tag(tag)) for tag in names])
         known = [tag for tag in names if tag in set(self.item.tagged)]
@@ -396,12 +403,25 @@ class Transfer:
             old = theirs.get(tag)
             if got is None or (old is not None and old.data == got.data):
                 continue
-            if self.env is not None and not self._set_tag(self.env, self.artifact.tag(tag), got.data, old):
-                self.tally.tell(
-                    "failed", f"{self.artifact.label}@{tag}", "it was moved at the destination at this moment"
-                )
+            label = f"{self.artifact.label}@{tag}"
+            record, other = self._decoded(tag, got), self._decoded(tag, old)
+            if record is not None and record.version in self.others:
+                self.tally.tell("conflicts", label, "the version that it names is something else at the destination")
+            elif record is not None and other is not None and record.write_id == other.write_id:
+                self.tally.tell("left_out", label, REWRITTEN)
+            elif record is not None and other is not None and record.timestamp < other.timestamp:
+                continue  # by somebody who works at the destination already
+            elif self.env is not None and not self._set_tag(self.env, self.artifact.tag(tag), got.data, old):
+                self.tally.tell("failed", label, "it was moved at the destination at this moment")
             else:
                 self.tally.count("tags")
+
+    def _decoded(self, tag: str, got: Got | None) -> TagRecord | None:
+        """The tag that was read; None where it is none that this release knows."""
+        try:
+            return None if got is None else decode_tag(got.data, self.artifact.tag(tag))
+        except (IntegrityError, UnsupportedFormat):
+            return None
 
     def _set_tag(self, env: Env, key: str, data: bytes, old: Got | None) -> bool:
         written: Written

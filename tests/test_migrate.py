@@ -28,6 +28,7 @@ from artifactfs import ArtifactStore, BackendUnavailable, InvalidConfig
 from artifactfs.backends.base import WHOLE_LIMIT, Backend, Got, Upload, Written
 from artifactfs.drivers import perform
 from artifactfs.errors import AccessDenied, ArtifactError, ArtifactNotFound, VersionNotFound
+from artifactfs.keys.keyring import new_key
 from artifactfs.layout import STORE_FOLDER, ArtifactId, ScopeId, parse_entry
 from artifactfs.migrate import Migrated, migrate
 from artifactfs.protocol.ops import Create, Delete, Get, List, ListUnfinished, Put
@@ -756,6 +757,40 @@ def test_a_version_that_is_deleted_at_the_destination_while_it_is_copied_leaves_
     told = migrate(here, store_over(Deleting(there.backend), ArtifactStore))
     assert list(why(told.left_out)) == ["shop/alice/s1/x@0"]
     assert the_artifact("x").payload(0) not in contents(there)
+
+
+def test_a_tag_that_was_moved_at_the_destination_later_stays(here: ArtifactStore, there: ArtifactStore) -> None:
+    here.scope("shop", "alice", "s1").save("x", "0")
+    here.scope("shop", "alice", "s1").tag("x", "prod")
+    over = ArtifactStore(there.url, read_through=[here]).scope("shop", "alice", "s1")
+    over.save("x", "1")
+    over.tag("x", "prod")
+    assert migrate(here, there).complete
+    assert over.tags("x") == there.scope("shop", "alice", "s1").tags("x") == {"prod": 1}
+
+
+def test_a_tag_never_comes_to_name_what_the_destination_has_under_that_number(
+    here: ArtifactStore, there: ArtifactStore
+) -> None:
+    mine, copy = here.scope("shop", "alice", "s1"), there.scope("shop", "alice", "s1")
+    mine.save("x", "0")
+    mine.tag("x", "prod", 0)
+    copy.save("x", "something else")
+    told = migrate(here, there)
+    assert set(why(told.conflicts)) == {"shop/alice/s1/x@0", "shop/alice/s1/x@prod"} and not told.tags
+    assert copy.tags("x") == {}
+
+
+def test_a_tag_that_was_rotated_at_the_destination_stays_so(tmp_path: Path) -> None:
+    keys = f"{new_key('v1')},{new_key('v2')}"
+    one, other = (ArtifactStore(tmp_path / name, keys=keys, active_key_id="v1") for name in ("one", "other"))
+    one.scope("shop", "alice", "s1").save("x", "0")
+    one.scope("shop", "alice", "s1").tag("x", "prod")
+    migrate(one, other)
+    other.rotate(to="v2")
+    assert set(why(migrate(one, other).left_out)) == {"shop/alice/s1/x@0", "shop/alice/s1/x@prod"}
+    alone = ArtifactStore(tmp_path / "other", keys=keys.partition(",")[2], active_key_id="v2")
+    assert alone.scope("shop", "alice", "s1").load("x", "prod").data == b"0"
 
 
 def test_a_destination_that_reads_through_to_the_source_is_refused(here: ArtifactStore, there: ArtifactStore) -> None:

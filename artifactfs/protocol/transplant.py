@@ -35,6 +35,9 @@ from artifactfs.records import (
 
 Trouble: TypeAlias = Literal["in_progress", "damaged", "left_out", "conflicts"]
 
+REWRITTEN = "it is there, and one of the two records was rewritten since: rotate both stores to the same key"
+"""What is told of records of one save that differ: nobody can tell from them which key is the newer one."""
+
 
 class Told(NamedTuple):
     """Why a number is not copied, and what kind of trouble that is."""
@@ -205,10 +208,7 @@ def _other_record(artifact: ArtifactId, whole: Whole, got: Got, size: int | None
     if of_one_save and isinstance(here, Tombstone) and here.reason == "deleted":
         return "bury"
     if of_one_save and not isinstance(here, Tombstone) and size == whole.size:
-        return Told(
-            "left_out",
-            "it is there, and one of the two records was rewritten since: rotate both stores to the same key",
-        )
+        return Told("left_out", REWRITTEN)
     return Told("conflicts", "the destination has another version, or another save in progress, under that number")
 
 
