@@ -221,6 +221,94 @@ def test_types_names_and_metadata_that_cannot_be_kept_are_told_of(tmp_path: Path
     assert len(plain.scope("shop", "alice", "s1").load("r.csv.metadata.json").data) > 70_000
 
 
+DEEP = "[" * 100_000
+
+
+@pytest.mark.parametrize("about", ['{"fileName": 5}', '{"fileName": ["x"]}', DEEP])
+def test_what_tells_of_a_version_of_adk_may_be_anything(tmp_path: Path, plain: ArtifactStore, about: str) -> None:
+    folder = tmp_path / "apps/shop/users/alice/artifacts/x/versions/0"
+    folder.mkdir(parents=True)
+    (folder / "x").write_bytes(b"kept")
+    (folder / "metadata.json").write_text(about)
+    assert import_artifacts("adk-file", str(tmp_path), plain).complete
+    assert plain.scope("shop", "alice").load("x").data == b"kept"
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        DEEP,
+        '{"entity_path": 5, "key": "x"}',
+        '{"provenance": {"written_at": "0001-01-01T00:00:00+05:00"}}',
+        '{"provenance": {"written_at": "9999-12-31T23:59:59-05:00"}}',
+    ],
+)
+def test_an_entry_of_amfs_may_be_anything(tmp_path: Path, plain: ArtifactStore, entry: str) -> None:
+    (tmp_path / "shop/5/x").mkdir(parents=True)
+    (tmp_path / "shop/5/x/v001_current.json").write_text(entry)
+    assert import_artifacts("amfs", str(tmp_path), plain).complete
+    assert plain.scope("shop", "5").load("x", 1).data == entry.encode()
+
+
+def test_what_describes_an_artifact_of_solace_may_be_anything(tmp_path: Path, plain: ArtifactStore) -> None:
+    where = solace(tmp_path, {"shop/alice/s1/x/0": b"kept", "shop/alice/s1/x.metadata.json/0": DEEP.encode()})
+    (tmp_path / "shop/alice/s1/x/0.meta").write_text(DEEP)
+    assert import_artifacts("solace", where, plain).complete
+    assert plain.scope("shop", "alice", "s1").load("x").data == b"kept"
+
+
+def test_one_thing_that_tells_nobody_where_it_belongs_stops_no_other(
+    tmp_path: Path, plain: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b"):
+        folder = tmp_path / f"apps/shop/users/alice/artifacts/{name}/versions/0"
+        folder.mkdir(parents=True)
+        (folder / name).write_text(name)
+        (folder / "metadata.json").write_text("{}")
+        entry = tmp_path / f"amfs/shop/alice/{name}/v001_current.json"
+        entry.parent.mkdir(parents=True)
+        entry.write_text("{}")
+    read = source_module.Source.read
+
+    def denied(self: source_module.Source, path: str) -> bytes:
+        if "/a/" in path:
+            raise Unreadable("PermissionError: not yours")
+        return read(self, path)
+
+    monkeypatch.setattr(source_module.Source, "read", denied)
+    for kind, where in (("adk-file", tmp_path), ("amfs", tmp_path / "amfs")):
+        notes = import_artifacts(kind, str(where), plain).lost  # type: ignore[arg-type]
+        assert [(note.what, note.why) for note in notes] == [("unreadable", "PermissionError: not yours")]
+    assert list(plain.scope("shop", "alice").names()) == ["b"]
+
+
+def test_a_file_comes_in_as_a_folder_of_one(tmp_path: Path, plain: ArtifactStore) -> None:
+    (tmp_path / "x.txt").write_text("kept")
+    for where in (str(tmp_path / "x.txt"), in_memory({"y.txt": b"kept"}) + "/y.txt"):
+        assert import_artifacts("folder", where, plain, app="shop", user="alice").versions == 1
+    assert list(plain.scope("shop", "alice").names()) == ["x.txt", "y.txt"]
+
+
+def test_a_store_is_not_imported_into_itself(tmp_path: Path) -> None:
+    store = ArtifactStore(tmp_path / "store")
+    store.scope("shop", "alice").save("x", "")
+    for where in ("", "store", "store/shop"):
+        with pytest.raises(InvalidConfig, match="lies in the other"):
+            import_artifacts("folder", str(tmp_path / where), store, app="shop", user="alice")
+
+
+def test_what_cannot_be_opened_is_told_without_what_opens_it(
+    plain: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(location: str, **options: str) -> None:
+        raise ConnectionError(f"no route to server?access_token={options['token']}")
+
+    monkeypatch.setattr("fsspec.core.url_to_fs", refuse)
+    with pytest.raises(BackendUnavailable, match="cannot be opened") as raised:
+        import_artifacts("adk-gcs", "gs://bucket", plain, storage_options={"token": "secret"})
+    assert "secret" not in str(raised.value) and raised.value.__cause__ is None
+
+
 def test_a_gap_too_wide_to_fill_leaves_out_what_follows(tmp_path: Path, plain: ArtifactStore) -> None:
     where = solace(tmp_path, {f"shop/alice/s1/r.csv/{number}": b"1" for number in (0, 5_000_000, 5_000_001)})
     result = import_artifacts("solace", where, plain)

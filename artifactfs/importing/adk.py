@@ -18,7 +18,7 @@ from typing import Any
 from artifactfs.importing.base import Described, Held, Kept, Place, written
 from artifactfs.importing.report import ImportNote
 from artifactfs.importing.solace import NUMBER, foreign
-from artifactfs.importing.source import Damaged, Entry, Source, of_listing
+from artifactfs.importing.source import Damaged, Entry, Source, Unreadable, of_listing
 from artifactfs.layout import USER_PREFIX
 from artifactfs.mime import UNKNOWN
 from artifactfs.names import USER_SCOPE
@@ -90,7 +90,11 @@ class AdkFiles:
             why = "an early release wrote it, which did not keep the app: give app="
             return ImportNote(what="no app", source=where, lost=True, why=why)
         if last in about:  # a name may be spelled otherwise than its folder
-            name = _told(source, about[last].path).get("fileName") or name
+            try:
+                told = _told(source, about[last].path).get("fileName")
+            except Unreadable as error:
+                return ImportNote(what="unreadable", source=where, lost=True, why=str(error))
+            name = told if told and isinstance(told, str) else name
         place = Place(app or self.app or "", user, session or None, name.removeprefix(USER_PREFIX))
         versions = [
             Held(
@@ -223,7 +227,7 @@ def _told(source: Source, path: str) -> dict[str, Any]:
     data = source.read(path)
     try:
         told = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return told if isinstance(told, dict) else {}
 
@@ -248,5 +252,5 @@ def _target(place: Place, uri: str) -> str:
 def _value(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text

@@ -17,7 +17,7 @@ from typing import Any
 from artifactfs.importing.base import Described, Held, Kept, Place, written
 from artifactfs.importing.report import ImportNote
 from artifactfs.importing.solace import foreign
-from artifactfs.importing.source import Damaged, Entry, Source
+from artifactfs.importing.source import Damaged, Entry, Source, Unreadable
 
 JSON = "application/json"
 _VERSION = re.compile(r"v([0-9]{3,18})_(current|superseded)\.json")
@@ -47,10 +47,14 @@ class AmfsEntries:
             newest = found[folder][max(found[folder])]
             try:  # a slash may belong to the entity's path or to the key
                 told = _entry(source.read(newest.path))
-                if f"{told['entity_path']}/{told['key']}" == f"{entity}/{key}":
-                    entity, key = told["entity_path"], told["key"]
-            except (Damaged, KeyError):
+                owner, name = told.get("entity_path"), told.get("key")
+                if isinstance(owner, str) and isinstance(name, str) and f"{owner}/{name}" == f"{entity}/{key}":
+                    entity, key = owner, name
+            except Damaged:
                 pass
+            except Unreadable as error:
+                yield ImportNote(what="unreadable", source="/".join(folder), lost=True, why=str(error))
+                continue
             versions = [
                 Held(number, entry.path, entry.size, None, {"at": entry.at})
                 for number, entry in sorted(found[folder].items())
@@ -67,7 +71,7 @@ class AmfsEntries:
         try:
             at = datetime.fromisoformat(told["provenance"]["written_at"])
             at = at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             at = written(held.told["at"])
         metadata = {name: value for name, value in told.items() if name not in _NOT_METADATA}
         about = Described(held.path, held.size, at, JSON, metadata)
@@ -80,7 +84,7 @@ class AmfsEntries:
 def _entry(data: bytes) -> dict[str, Any]:
     try:
         told = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Damaged(f"it is no JSON ({error})") from error
     if not isinstance(told, dict):
         raise Damaged("it is no JSON object")

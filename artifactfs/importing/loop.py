@@ -16,6 +16,7 @@ from artifactfs.errors import (
     BackendUnavailable,
     ForeignPayload,
     IntegrityError,
+    InvalidConfig,
     InvalidMetadata,
     InvalidName,
     InvalidRef,
@@ -74,6 +75,9 @@ class Brought:
 def shards(job: Job, notes: list[ImportNote]) -> Iterator[list[Kept]]:
     """The artifacts of the source, some at a time; what else is met there goes to *notes*."""
     source = job.source()
+    where, destination = f"{source.fs.unstrip_protocol(source.root)}/", f"{job.destination.url.rstrip('/')}/"
+    if where.startswith("file:") and (where.startswith(destination) or destination.startswith(where)):
+        raise InvalidConfig(f"{source.location} is the destination, or one of the two lies in the other")
     met: dict[Place, str] = {}
     some: list[Kept] = []
     weight = 0

@@ -15,7 +15,7 @@ from typing import Any
 
 from artifactfs.importing.base import Described, Held, Kept, Place, written
 from artifactfs.importing.report import ImportNote
-from artifactfs.importing.source import Damaged, Entry, Source
+from artifactfs.importing.source import Damaged, Entry, Source, Unreadable
 from artifactfs.layout import USER_PREFIX
 from artifactfs.names import USER_SCOPE
 
@@ -111,7 +111,11 @@ class SolaceBucket:
             where = "/".join(folder)
             place = _plainly(folder) if len(folder) == 4 else None
             if place is None:
-                place = _by_metadata(source, folder, next(iter(found[folder].values())))
+                try:
+                    place = _by_metadata(source, folder, next(iter(found[folder].values())))
+                except Unreadable as error:
+                    yield ImportNote(what="unreadable", source=where, lost=True, why=str(error))
+                    continue
             if place is None:
                 place = _plainly(folder)
                 why = "it does not say itself which of its slashes belong to the app and which to the name: to the app, then"
@@ -171,7 +175,7 @@ def tell(source: Source, held: Held, about: Described) -> None:
 def _object(data: bytes) -> dict[str, Any]:
     try:
         told = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Damaged(f"it is no JSON: {error}") from error
     if not isinstance(told, dict):
         raise Damaged("it is no JSON object")

@@ -66,6 +66,12 @@ class Source:
             self.fs, root = url_to_fs(location, **options)
         except (ValueError, ImportError, TypeError) as error:
             raise InvalidConfig(f"no filesystem of fsspec opens {shown(location)!r}: {error}") from error
+        except FileNotFoundError as error:
+            raise ArtifactNotFound(f"{shown(location)} cannot be opened: {_brief(error)}") from error
+        except Exception as error:  # noqa: BLE001  (what asks a server at once may name a token in its error)
+            raise BackendUnavailable(
+                f"{shown(location)} cannot be opened ({type(error).__name__}): check the location and storage_options"
+            ) from None
         self.root = root.rstrip("/")
         self.location = shown(location)
 
@@ -90,9 +96,11 @@ class Source:
             infos = [info for info in self.fs.find(path, detail=True).values() if info["type"] != "directory"]
         else:
             try:
-                there = [info for info in self.fs.ls(path, detail=True) if info["name"].rstrip("/") != path]
+                there = self.fs.ls(path, detail=True)
             except FileNotFoundError:
                 return
+            if len(there) > 1 or not (there and there[0]["name"] == path and there[0]["type"] == "file"):
+                there = [info for info in there if info["name"].rstrip("/") != path]  # else the location is a file
             infos = [info for info in there if info["type"] != "directory"]
             for folder in sorted(info["name"].rstrip("/") for info in there if info["type"] == "directory"):
                 yield from self._walk(folder, depth - 1)
