@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import gc
 import json
 import pickle
 import re
@@ -36,7 +37,7 @@ from artifactfs.backends.local import LocalBackend
 from artifactfs.backends.memory import MemoryBackend
 from artifactfs.drivers import call, iterate
 from artifactfs.keys.keyring import new_key
-from artifactfs.records import encode
+from artifactfs.records import encode, fence_payload
 from artifactfs.testing.counting import Counting, store_over
 from artifactfs.watch import local, looking
 from artifactfs.watch.looking import Lookout
@@ -481,6 +482,16 @@ def test_a_version_that_was_deleted_before_it_was_seen_is_told_without_keys() ->
     assert told(ArtifactStore(url).scope("shop", "alice", "s1"), "start", 1) == [("deleted", "a", 0)]
 
 
+def test_a_fence_over_a_claim_that_cannot_be_read_is_not_taken_for_a_version() -> None:
+    url = f"memory://{uuid.uuid4().hex}"
+    scope = ArtifactStore(url, keys=new_key("v1")).scope("shop", "alice", "s1")
+    artifact, backend = scope.id.artifact("a"), MemoryBackend(url)
+    scope.save("a", b"secret")
+    scope.save("a", b"secret")
+    call(backend, partial(backend.put, artifact.payload(0), fence_payload(), ""))
+    assert told(ArtifactStore(url).scope("shop", "alice", "s1"), "start", 1) == [("published", "a", 1)]
+
+
 def test_a_damaged_record_is_told_without_and_what_follows_with(tmp_path: Path) -> None:
     scope = ArtifactStore(tmp_path).scope("shop", "alice", "s1")
     for _ in range(2):
@@ -779,6 +790,22 @@ def test_an_async_watch_goes_on_after_its_task_gave_up_waiting_and_ends_when_clo
         assert told(scope, events.token, 0) == []
 
     asyncio.run(main())
+
+
+def test_an_async_watch_that_nobody_closes_leaves_no_thread(tmp_path: Path) -> None:
+    async def main() -> threading.Thread:
+        scope = AsyncArtifactStore(tmp_path).scope("shop", "alice", "s1")
+        await scope.save("a", b"bytes")
+        async for event in scope.watch("start", every=LATER):
+            assert event.version == 0
+            break
+        (thread,) = (thread for thread in threading.enumerate() if thread.name == "artifactfs-watch")
+        return thread
+
+    thread = asyncio.run(main())
+    gc.collect()
+    thread.join(60)
+    assert not thread.is_alive()
 
 
 # --- local disks ------------------------------------------------------------------------------------------------------

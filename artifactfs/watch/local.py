@@ -130,6 +130,10 @@ class Feed:
         self._changes.close()
         self._thread.join()
 
+    def __del__(self) -> None:
+        """A watch that nobody closed leaves no thread either."""
+        self._changes.close()
+
 
 def _feed(
     changes: Changes, found: deque[list[str] | None], loop: asyncio.AbstractEventLoop, wake: Callable[[], object]
