@@ -31,7 +31,7 @@ from artifactfs.backends.memory import MemoryBackend
 from artifactfs.drivers import call, perform
 from artifactfs.keys.keyring import new_key
 from artifactfs.protocol.env import CLAIM_TTL, GIVE_UP
-from artifactfs.protocol.ops import Commit
+from artifactfs.protocol.ops import Commit, Put
 from artifactfs.records import FENCE_SIZE, fence_payload
 from artifactfs.sources import PieceSource
 from artifactfs.store import Scope
@@ -570,6 +570,19 @@ def test_compact_and_erase_tell_how_much_would_go(store: ArtifactStore) -> None:
     assert store.erase("shop", "alice", "s1", "a") == session_alone - 2
     with pytest.raises(VersionNotFound):
         scope.load("user:b", 7)
+
+
+@pytest.mark.parametrize("folder", [".git/u/s", "shop/%zz/s", "shop/alice/%zz", "shop/alice/s1"])
+def test_what_no_name_is_spelled_as_stops_no_upkeep(folder: str) -> None:
+    store = ArtifactStore(f"memory://{uuid.uuid4().hex}", keys=f"{new_key('v1')},{new_key('v2')}", active_key_id="v1")
+    scope = store.scope("shop", "alice", "s1")
+    for _ in range(2):
+        scope.save("x", "")
+    perform((Put(f"{folder}/.DS_Store/0", b"", "text/plain"),), store.backend, None)
+    assert store.rotate(to="v2").rewrapped == 2
+    assert store.prune({"rules": [{"keep_last": 1}]}).deleted == 1
+    assert store.compact(dry_run=True) == 0
+    assert store.gc().collected == () and store.verify_all().ok
 
 
 def test_compact_passes_a_damaged_record_by(memory: ArtifactStore) -> None:

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from artifactfs.backends.base import Abilities
@@ -16,7 +17,7 @@ from artifactfs.inventory.forget import forget
 from artifactfs.inventory.refresh import Inventory, refresh
 from artifactfs.inventory.table import is_installed
 from artifactfs.layout import STORE_FOLDER, ArtifactId, ScopeId
-from artifactfs.names import USER_SCOPE, check, decode, encode
+from artifactfs.names import USER_SCOPE, check, decode, encode, is_segment
 from artifactfs.operations import upkeep
 from artifactfs.operations.core import Core, rotating
 from artifactfs.protocol import ability, erase, names
@@ -102,7 +103,7 @@ class StoreOperations:
         cleared = 0
         for scope in (yield from self.scopes()):
             for name in (yield from _subfolders(scope.folder)):
-                if not name.startswith("@"):
+                if is_segment(name):
                     cleared += yield from compact(env, ArtifactId(scope, decode(name)), dry_run=dry_run)
         return cleared
 
@@ -141,11 +142,16 @@ class StoreOperations:
         return (yield from shred(self.core.custody, key_id))
 
     def scopes(self) -> Steps[list[ScopeId]]:
-        """Every scope that anything lies in; its user is what the store calls them."""
+        """Every scope that anything lies in; its user is what the store calls them.
+
+        What no app, user or session is spelled as is another program's, and passed over: it holds no artifacts.
+        """
         found = []
-        for app in (yield from _subfolders("", STORE_FOLDER.rstrip("/"))):
-            for user in (yield from _subfolders(f"{app}/")):
+        for app in filter(partial(is_segment, what="app"), (yield from _subfolders(""))):
+            for user in filter(partial(is_segment, what="user"), (yield from _subfolders(f"{app}/"))):
                 for session in (yield from _subfolders(f"{app}/{user}/")):
+                    if not (session == USER_SCOPE or is_segment(session, "session")):
+                        continue
                     inner = None if session == USER_SCOPE else decode(session, "session")
                     place = decode(app, "app"), decode(user, "user"), inner
                     found.append(ScopeId(*place, self.core.custody, as_stored=True))
@@ -212,11 +218,11 @@ class StoreOperations:
         return Started(datetime.fromtimestamp(now, UTC), hint, scan(self.core.custody, query))
 
 
-def _subfolders(folder: str, skip: str = "") -> Steps[list[str]]:
+def _subfolders(folder: str) -> Steps[list[str]]:
     found: list[str] = []
     position: str | None = ""
     while position is not None:
         (page,) = yield (List(folder, position),)
-        found += [name for name in page.folders if name != skip]
+        found += page.folders
         position = page.next
     return found
