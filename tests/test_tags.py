@@ -141,6 +141,24 @@ def test_a_tag_that_was_copied_to_another_word_is_refused(scope: Scope) -> None:
         scope.load("x", "other")
 
 
+def test_a_tag_that_was_copied_to_another_artifact_is_refused(scope: Scope) -> None:
+    scope.tag("x", "prod", 1)
+    scope.save("y", b"another")
+    _put(scope, scope.id.artifact("y").tag("prod"), _stored(scope, scope.id.artifact("x").tag("prod")))
+    with pytest.raises(IntegrityError, match="says that it is 'prod' of 'x'"):
+        scope.load("y", "prod")
+
+
+def test_a_version_whose_key_is_not_to_be_had_hides_nothing_else_that_has_the_tag(tmp_path: Path) -> None:
+    for key in ("v1", "v2"):
+        scope = ArtifactStore(tmp_path, keys=f"{V1},{V2}", active_key_id=key).scope("shop", "alice", "s1")
+        scope.save(f"of {key}", b"")
+    for name in ("of v1", "of v2"):
+        scope.tag(name, "prod")
+    fs = fsspec.filesystem("artifact", root=str(tmp_path), keys=V2, active_key_id="v2", skip_instance_cache=True)
+    assert fs.find(f"{S}/@prod") == [f"{S}/@prod/of v1", f"{S}/@prod/of v2"]
+
+
 def test_a_store_that_may_only_be_read_tags_nothing(tmp_path: Path) -> None:
     ArtifactStore(tmp_path).scope("shop", "alice", "s1").save("x", b"0")
     scope = ArtifactStore(tmp_path, read_only=True).scope("shop", "alice", "s1")

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar
 
 from artifactfs.backends.base import Backend
 from artifactfs.content import Content
-from artifactfs.errors import ArtifactNotFound, IntegrityError, InvalidRef, VersionNotFound
+from artifactfs.errors import ArtifactNotFound, InvalidRef, VersionNotFound
 from artifactfs.filesystem.recent import Recent
 from artifactfs.layout import ScopeId
 from artifactfs.operations.core import Core
@@ -24,7 +24,7 @@ from artifactfs.operations.scope import ScopeOperations
 from artifactfs.operations.store import StoreOperations
 from artifactfs.protocol.names import sort_key
 from artifactfs.protocol.ops import Emit, Lazy, Op, Steps, together
-from artifactfs.protocol.tags import tags_in
+from artifactfs.protocol.tags import UNREADABLE, tags_in
 from artifactfs.records import Blob, Pointer, Record
 from artifactfs.refs import Ref, Tag, components, spell
 
@@ -224,7 +224,7 @@ def _stat_if_there(scope: ScopeOperations, name: str, number: int | None) -> Ste
         return None if number is None else (yield from scope.stat(name, number))
     except FileNotFoundError:
         return "gone"
-    except IntegrityError:
+    except UNREADABLE:
         return None
 
 

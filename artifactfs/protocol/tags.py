@@ -136,9 +136,10 @@ def unknown(artifact: ArtifactId, tag: str) -> VersionNotFound:
 
 def _number(artifact: ArtifactId, tag: str, data: bytes) -> Steps[int]:
     record = decode_tag(data, artifact.tag(tag))
-    if record.tag != tag:
+    if (record.filename, record.tag) != (artifact.name, tag):
         raise IntegrityError(
-            f"the tag {artifact.tag(tag)!r} says that it is {record.tag!r}: it was moved or altered; set it again",
+            f"the tag {artifact.tag(tag)!r} says that it is {record.tag!r} of {record.filename!r}: it was moved or "
+            "altered; set it again",
             artifact=artifact.label,
         )
     if artifact.custody.needs_key(artifact, record, data):
