@@ -20,10 +20,11 @@ from artifactfs.bulk import Executor, each
 from artifactfs.drivers import perform, run
 from artifactfs.errors import ArtifactError, BackendUnavailable, InvalidConfig, InvalidName
 from artifactfs.layout import HIDDEN, STORE_FOLDER, TAGS, ArtifactId, ScopeId
+from artifactfs.migrated import Migrated, Tally, Trouble
 from artifactfs.names import USER_SCOPE, decode, is_segment
 from artifactfs.protocol.ops import List
 from artifactfs.store import ArtifactStore
-from artifactfs.transfer import Item, Migrated, Tally, Transfer, Trouble, Way
+from artifactfs.transfer import Item, Transfer, Way
 
 __all__ = ["Migrated", "Trouble", "migrate"]
 
