@@ -179,6 +179,7 @@ class TestMemory(BelievingNobodyElse):
         return ArtifactStore(f"memory://{uuid.uuid4().hex}/prefix", keys=KEYS)
 
 
+@pytest.mark.nightly  # sealed or not is one thing, and where it lies another
 class TestLocal(BelievingNobodyElse):
     @pytest.fixture
     def store(self, tmp_path: Path) -> ArtifactStore:
@@ -197,6 +198,7 @@ def on_moto(moto: Server) -> Iterator[ArtifactStore]:
         yield store
 
 
+@pytest.mark.nightly
 class TestMoto(BelievingNobodyElse):
     @pytest.fixture
     def store(self, on_moto: ArtifactStore) -> ArtifactStore:

@@ -76,7 +76,7 @@ class TestCeph(OnServer):
     server_name = "ceph"
 
 
-@pytest.mark.deep
+@pytest.mark.nightly  # its backend's own suite runs in CI
 @pytest.mark.server("minio")
 class TestMinio(OnServer):
     server_name = "minio"
