@@ -39,12 +39,13 @@ suite: $(VENV)/.dev
 
 other-pythons: $(OTHER_PYTHONS:%=test-%)
 
-# What may differ between Pythons: one server by threads and event loops; and with the newest, all that needs no server
-# and no data tool, but for suites that run whole stores once more. A Python that is not there is an error in CI, and said elsewhere.
+# What may differ between Pythons: one server by threads and event loops; and with the newest, what stands on annotations,
+# event loops, processes, pickles and the interpreter's end. A Python that is not there is an error in CI, and said elsewhere.
 NEWEST := $(lastword $(OTHER_PYTHONS))
 REMOTELY := --servers moto tests/test_backend_s3.py tests/test_filesystem_async.py
-SAME_ANYWHERE := tools test_testing_plugin.py test_read_through.py test_sealed_stores.py test_sealing.py test_codecs.py test_verify.py test_import_peers.py
-LOCALLY := --servers none $(SAME_ANYWHERE:%=--ignore tests/%)
+VARYING := store async_store filesystem drivers hard_cases streams races state_machine public config records refs names keys sealing \
+	bulk watch migrate history search
+LOCALLY := --servers none $(VARYING:%=tests/test_%.py) tests/cli
 
 test-%:
 	@if python="$$(bash .ci/find-python $*)"; then \
