@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import multiprocessing
+import os
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -570,6 +571,19 @@ def test_compact_and_erase_tell_how_much_would_go(store: ArtifactStore) -> None:
     assert store.erase("shop", "alice", "s1", "a") == session_alone - 2
     with pytest.raises(VersionNotFound):
         scope.load("user:b", 7)
+
+
+def test_what_may_only_be_read_is_not_even_touched(tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    ArtifactStore(root).scope("shop", "alice", "s1").save("x", "")
+    (root / "shop/alice/s1/x/0").unlink()
+    os.utime(root, (1e9, 1e9))
+    store = ArtifactStore(root, read_only=True)
+    store.gc(dry_run=True)
+    store.prune({"rules": [{"keep_last": 1}]}, dry_run=True)
+    store.compact(dry_run=True)
+    assert store.verify_all().counts == {"in progress": 1}
+    assert root.stat().st_mtime == 1e9
 
 
 @pytest.mark.parametrize("folder", [".git/u/s", "shop/%zz/s", "shop/alice/%zz", "shop/alice/s1"])

@@ -40,7 +40,7 @@ def open_backend(
         _no_options(url, options)
         from artifactfs.backends.local import LocalBackend
 
-        return LocalBackend(url, durability=durability)
+        return LocalBackend(url, durability=durability, read_only=read_only)
     if scheme == "memory":
         _no_options(url, options)
         from artifactfs.backends.memory import MemoryBackend

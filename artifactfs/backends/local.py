@@ -52,8 +52,13 @@ class LocalBackend:
     placement: Placement = "thread"
     abilities: Abilities | None = Abilities("atomic", "atomic", "atomic")
 
-    def __init__(self, path: str | os.PathLike[str], *, durability: Durability = "fsync") -> None:
-        """Open the folder *path* (``file:///dir``, ``./dir``, ``~/dir``); the first write makes it."""
+    def __init__(
+        self, path: str | os.PathLike[str], *, durability: Durability = "fsync", read_only: bool = False
+    ) -> None:
+        """Open the folder *path* (``file:///dir``, ``./dir``, ``~/dir``); the first write makes it.
+
+        *read_only*: nothing is touched to ask for the time.
+        """
         text = os.fspath(path)
         for scheme in ("file://", "local://"):
             text = text.removeprefix(scheme)
@@ -65,7 +70,7 @@ class LocalBackend:
             raise InvalidConfig(
                 f"{root} is a file; give the path of a folder, which need not exist yet", store=self.url
             )
-        self._root = root
+        self._root, self._read_only = root, read_only
         self._base = root.rstrip("/") + "/"
         self._sync = durability == "fsync"
         there = root
@@ -244,7 +249,12 @@ class LocalBackend:
             self._fail(error, upload.key)
 
     async def now(self) -> float:
-        """The file system's clock (a server's, on a network share), as the root's own time shows it."""
+        """The file system's clock (a server's, on a network share), as the root's own time shows it.
+
+        That of this machine where the root may not be touched.
+        """
+        if self._read_only:
+            return time.time()
         try:
             os.utime(self._root)
             return os.stat(self._root).st_mtime
