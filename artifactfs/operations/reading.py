@@ -451,11 +451,13 @@ def _missing(artifact: ArtifactId, number: int, *, removed: bool, tag: object) -
     numbers = yield from existing(artifact, (yield from look(artifact)))
     if not numbers:
         return ArtifactNotFound(f"there is no artifact {artifact.label!r}", artifact=artifact.label)
-    why = f"version {number} is the removal of the artifact, and holds nothing" if removed else f"no version {number}"
+    why = f" has no version {number}"
+    if removed:
+        why = f": version {number} is the removal of the artifact, and holds nothing"
     if isinstance(tag, str):
         why += f", which is what its tag {tag!r} names"
     return VersionNotFound(
-        f"artifact {artifact.name!r} has {why} (newest is {numbers[-1]}) in {artifact.scope.label}",
+        f"artifact {artifact.name!r}{why} (newest is {numbers[-1]}) in {artifact.scope.label}",
         artifact=artifact.label,
         version=number,
     )
