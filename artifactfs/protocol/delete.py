@@ -28,7 +28,7 @@ def delete_version(env: Env, artifact: ArtifactId, number: int) -> Steps[None]:
         view = yield from look(artifact)
         if not (yield from _newer_exists(artifact, view, number)):
             yield from mark_hidden(artifact, max(view.top, number))
-    if seen in ("vanished", "fence") or not (yield from _delete(env, artifact, number, seen)):
+    if seen in ("vanished", "fence") or not (yield from end_version(env, artifact, number, seen)):
         raise VersionNotFound(
             f"artifact {artifact.label!r} has no version {number} to delete", artifact=artifact.label, version=number
         )
@@ -55,12 +55,12 @@ def _delete_listed(env: Env, artifact: ArtifactId, view: View) -> Steps[bool]:
     found = False
     older, last = numbers[:-1], numbers[-1:]
     for some in [*(older[start : start + AT_ONCE] for start in range(0, len(older), AT_ONCE)), last]:
-        ended = yield from together(*(_delete(env, artifact, number) for number in some))
+        ended = yield from together(*(end_version(env, artifact, number) for number in some))
         found = found or any(ended)
     return found
 
 
-def _delete(env: Env, artifact: ArtifactId, number: int, seen: Found | Gone | None = None) -> Steps[bool]:
+def end_version(env: Env, artifact: ArtifactId, number: int, seen: Found | Gone | None = None) -> Steps[bool]:
     """Tombstone and remove one version, which was just *seen*; False where there is none.
 
     A tombstone that is met after an attempt of ours may be our own, whose answer was lost: the version was there, and

@@ -21,7 +21,7 @@ from artifactfs.errors import InvalidConfig
 from artifactfs.layout import ArtifactId, ScopeId
 from artifactfs.names import decode as decode_name
 from artifactfs.names import is_segment
-from artifactfs.protocol.delete import _delete
+from artifactfs.protocol.delete import end_version
 from artifactfs.protocol.env import Env
 from artifactfs.protocol.listing import View, look
 from artifactfs.protocol.marks import mark_hidden
@@ -248,7 +248,7 @@ def _carry_out(env: Env, artifact: ArtifactId, plan: Plan, gone: dict[int, bool]
         view, tags = yield from together(lister, tags_by_number(artifact))
         if not still_right(plan, view, tags, gone, removal):
             return False
-        ended = yield from together(*(_delete(env, artifact, found.number, found) for found in part))
+        ended = yield from together(*(end_version(env, artifact, found.number, found) for found in part))
         gone |= {found.number: ours for found, ours in zip(part, ended, strict=True)}
     return True
 
