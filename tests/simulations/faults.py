@@ -16,7 +16,7 @@ from typing import Any
 
 from artifactfs.protocol.claim import bury, try_claim
 from artifactfs.protocol.compact import leftovers
-from artifactfs.protocol.delete import _delete, is_deletable
+from artifactfs.protocol.delete import end_version, is_deletable
 from artifactfs.protocol.expect import claim_after, followed_version, still_there
 from artifactfs.protocol.fence import fence
 from artifactfs.protocol.names import is_visible
@@ -114,7 +114,7 @@ FAULTS = (
     ),
     Fault(
         "records removed on delete",
-        ((_delete, "        yield (Delete((artifact.payload(number),)),)\n",
+        ((end_version, "        yield (Delete((artifact.payload(number),)),)\n",
           "        yield (Delete((artifact.payload(number),)),)\n"
           "        yield (Delete((artifact.record(number),)),)\n"),),
         "one",
