@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache
 from queue import SimpleQueue
 from threading import Event
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 from uuid import uuid4
 
 Shard = TypeVar("Shard")
 Result = TypeVar("Result")
+T = TypeVar("T")
 
 AT_ONCE = 1000
 """Shards that are handed over and not told of yet, at most: enough for a large cluster, and memory stays constant."""
@@ -27,6 +30,29 @@ class Executor(Protocol):
     def submit(self, fn: Callable[..., Any], /, *args: Any) -> Future[Any]:
         """Have *fn* called with *args* somewhere."""
         ...
+
+
+class Shared(Generic[T]):
+    """What work needs besides its shard: itself in this process, and in each other one opened once, when it is asked for.
+
+    So what cannot be opened there is an error of the work, and does not break the executor.
+    """
+
+    def __init__(self, it: T | None, data: bytes = b"") -> None:
+        self._it, self._data = it, data
+
+    def get(self) -> T:
+        found: T = _opened(self._data) if self._it is None else self._it
+        return found
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        self._data = self._data or pickle.dumps(self._it)
+        return Shared, (None, self._data)
+
+
+@lru_cache(maxsize=4)
+def _opened(data: bytes) -> Any:
+    return pickle.loads(data)
 
 
 def each(

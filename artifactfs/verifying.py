@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import os
-import pickle
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import aclosing, closing
-from functools import lru_cache, partial
-from typing import NamedTuple, TypeAlias, cast
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import msgspec
 
 from artifactfs.backends.base import Got, Page, Stat
-from artifactfs.bulk import Executor, each
+from artifactfs.bulk import Executor, Shared, each
 from artifactfs.custody import Custody
 from artifactfs.drivers import aiterate, arun, iterate, run
 from artifactfs.errors import BackendUnavailable, InvalidConfig, VersionNotFound
@@ -110,7 +109,7 @@ def verify_all(
 ) -> VerifyReport:
     """Verify every version below *folder* of the *store* that *core* is of."""
     going = _Run(core, folder, checkpoint, progress)
-    work = partial(_work, core) if executor is None else partial(_work_elsewhere, pickle.dumps(store))
+    work = partial(_work, core) if executor is None else partial(_work_elsewhere, Shared(store))
     shards = iterate(_shards(core.custody, folder, going.after), core.backend)
     with closing(cast("Generator[Result]", each(work, shards, executor))) as results:
         for result in results:
@@ -154,7 +153,7 @@ async def _by_executor(
     """Shards are handed over, and waited for, in a thread; findings are told of on the loop."""
     going = _Run(core, folder, checkpoint, progress)
     shards = iterate(_shards(core.custody, folder, going.after), core.backend)
-    results = cast("Generator[Result]", each(partial(_work_elsewhere, pickle.dumps(store)), shards, executor))
+    results = cast("Generator[Result]", each(partial(_work_elsewhere, Shared(store)), shards, executor))
     try:
         while (result := await in_thread(partial(next, results, None))) is not None:
             going.take(*result)
@@ -302,15 +301,8 @@ def _work(core: Core, shard: Shard) -> Result:
         return shard, error
 
 
-def _work_elsewhere(store: bytes, shard: Shard) -> Result:
-    return _work(_opened(store), shard)
-
-
-@lru_cache(maxsize=4)
-def _opened(store: bytes) -> Core:
-    """One store for all the shards that a worker gets."""
-    core: Core = pickle.loads(store)._core
-    return core
+def _work_elsewhere(store: Shared[Any], shard: Shard) -> Result:
+    return _work(store.get()._core, shard)
 
 
 async def _awork(core: Core, shard: Shard) -> Result:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
 import uuid
 from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from artifactfs import (
     BackendUnavailable,
     Imported,
     InvalidConfig,
+    KeyUnavailable,
     PointerNotManaged,
     import_artifacts,
 )
@@ -280,6 +283,20 @@ def test_one_thing_that_tells_nobody_where_it_belongs_stops_no_other(
         notes = import_artifacts(kind, str(where), plain).lost  # type: ignore[arg-type]
         assert [(note.what, note.why) for note in notes] == [("unreadable", "PermissionError: not yours")]
     assert list(plain.scope("shop", "alice").names()) == ["b"]
+
+
+def test_workers_that_lack_the_keys_say_so_and_bring_in_nothing_plain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ARTIFACTFS_KEYS", raising=False)
+    where = solace(tmp_path / "mesh", {"shop/alice/s1/x/0": b"kept"})
+    store = ArtifactStore(tmp_path / "store", keys=KEYS)
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        with pytest.raises(KeyUnavailable, match="set it"):
+            import_artifacts("solace", where, store, executor=pool)
+    assert list(store.apps()) == []
+    with ThreadPoolExecutor(1) as threads:
+        assert import_artifacts("solace", where, store, executor=threads).versions == 1
 
 
 def test_a_file_comes_in_as_a_folder_of_one(tmp_path: Path, plain: ArtifactStore) -> None:

@@ -228,6 +228,15 @@ def test_threads_of_another_pool_find_the_same(tmp_path: Path) -> None:
         check_alike(opened(tmp_path), pool)
 
 
+def test_threads_of_another_pool_need_no_keys_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ARTIFACTFS_KEYS", raising=False)
+    store = ArtifactStore("memory://threads-with-keys", keys=KEYS)
+    store.scope("shop", "alice").save("x", b"")
+    with ThreadPoolExecutor(2) as pool:
+        assert store.verify_all(executor=pool).counts == {"whole": 1}
+        assert asyncio.run(awaited_store(store).verify_all(executor=pool)).counts == {"whole": 1}
+
+
 def test_processes_find_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ARTIFACTFS_KEYS", KEYS)
     with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:

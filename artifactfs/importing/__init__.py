@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, Literal, TypeAlias, get_args
 
-from artifactfs.bulk import Executor, each
+from artifactfs.bulk import Executor, Shared, each
 from artifactfs.drivers import run
 from artifactfs.errors import InvalidConfig
 from artifactfs.importing.adk import AdkBucket, AdkCommunityBucket, AdkFiles
@@ -77,7 +77,7 @@ def import_artifacts(
         run(destination._core.writing(), destination.backend)
     job = Job(layout, location, dict(storage_options or {}), destination, dry_run)
     total = Brought()
-    for brought in each(partial(bring, job), shards(job, total.notes), executor):
+    for brought in each(partial(bring, Shared(job)), shards(job, total.notes), executor):
         total.add(brought)
     return Imported(
         kind=kind,

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from artifactfs.bulk import Shared
 from artifactfs.drivers import run
 from artifactfs.errors import (
     BackendUnavailable,
@@ -107,8 +108,9 @@ def _sorted(layout: Layout, source: Source) -> Iterator[Kept | ImportNote]:
         raise BackendUnavailable(f"{source.location} cannot be read: {error}") from error
 
 
-def bring(job: Job, some: Iterable[Kept]) -> Brought:
+def bring(shared: Shared[Job], some: Iterable[Kept]) -> Brought:
     """Bring in some artifacts."""
+    job = shared.get()
     source, total = job.source(), Brought()
     for kept in some:
         total.add(_Bringing(job, source, kept).all())
