@@ -291,9 +291,11 @@ def test_workers_that_lack_the_keys_say_so_and_bring_in_nothing_plain(
     monkeypatch.delenv("ARTIFACTFS_KEYS", raising=False)
     where = solace(tmp_path / "mesh", {"shop/alice/s1/x/0": b"kept"})
     store = ArtifactStore(tmp_path / "store", keys=KEYS)
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        with pytest.raises(KeyUnavailable, match="set it"):
-            import_artifacts("solace", where, store, executor=pool)
+    with (
+        ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool,
+        pytest.raises(KeyUnavailable, match="set it"),
+    ):
+        import_artifacts("solace", where, store, executor=pool)
     assert list(store.apps()) == []
     with ThreadPoolExecutor(1) as threads:
         assert import_artifacts("solace", where, store, executor=threads).versions == 1
