@@ -432,12 +432,16 @@ class Crashing(Counting):
         return called
 
 
-@pytest.mark.parametrize("after", [True, pytest.param(False, marks=pytest.mark.nightly)])
-def test_a_refresh_that_dies_anywhere_leaves_the_old_inventory_or_the_new_one(after: bool) -> None:
+DEATHS = [(True, 3), *(pytest.param(after, 1, marks=pytest.mark.nightly) for after in (False, True))]
+"""Whether the call at which it dies takes effect, and how many calls lie between two at which it is tried."""
+
+
+@pytest.mark.parametrize(("after", "step"), DEATHS)
+def test_a_refresh_that_dies_anywhere_leaves_the_old_inventory_or_the_new_one(after: bool, step: int) -> None:
     store = ArtifactStore(url())
     fill(store, 2)
     store.inventory()
-    for at in count():
+    for at in count(0, step):
         old = names(store)
         store.scope("shop", "bob", "s1").save(f"new {at:02}", b"1")
         try:
@@ -450,9 +454,9 @@ def test_a_refresh_that_dies_anywhere_leaves_the_old_inventory_or_the_new_one(af
     assert at > 6 and names(store) == scanned(store)
 
 
-@pytest.mark.parametrize("after", [False, pytest.param(True, marks=pytest.mark.nightly)])
-def test_an_erasure_that_dies_anywhere_is_whole_when_it_is_done_again(after: bool) -> None:
-    for at in count():
+@pytest.mark.parametrize(("after", "step"), DEATHS)
+def test_an_erasure_that_dies_anywhere_is_whole_when_it_is_done_again(after: bool, step: int) -> None:
+    for at in count(0, step):
         store = ArtifactStore(url())
         fill(store, 1)
         store.scope("shop", "bob", "s1").save("secret", b"1")

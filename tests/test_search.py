@@ -235,7 +235,7 @@ def compare(steps: list[tuple[Any, ...]], asked: list[dict[str, Any]]) -> None:
         model.check(**question)
 
 
-@settings(max_examples=6)
+@settings(max_examples=5)
 @given(st.lists(actions, min_size=5, max_size=25), st.lists(questions, min_size=3, max_size=3))
 def test_inventory_scan_and_model_find_the_same(steps: list[tuple[Any, ...]], asked: list[dict[str, Any]]) -> None:
     compare(steps, asked)
