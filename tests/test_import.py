@@ -301,6 +301,40 @@ def test_workers_that_lack_the_keys_say_so_and_bring_in_nothing_plain(
         assert import_artifacts("solace", where, store, executor=threads).versions == 1
 
 
+def test_a_long_file_is_not_read_for_what_it_tells(
+    tmp_path: Path, plain: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source_module, "WHOLE_LIMIT", 1000)
+    read: list[int] = []
+    reading = source_module.Source.read
+
+    def counted(self: source_module.Source, path: str) -> bytes:
+        data = reading(self, path)
+        read.append(len(data))
+        return data
+
+    monkeypatch.setattr(source_module.Source, "read", counted)
+    long = json.dumps({"mime_type": "text/csv", "x": "y" * 2000}).encode()
+    where = solace(tmp_path / "mesh", {"shop/alice/s1/x/0": b"kept", "shop/alice/s1/x.metadata.json/0": long})
+    (tmp_path / "mesh/shop/alice/s1/x/0.meta").write_bytes(long)
+    adk = tmp_path / "adk/apps/shop/users/alice/artifacts/y/versions/0"
+    adk.mkdir(parents=True)
+    (adk / "y").write_bytes(b"kept")
+    (adk / "metadata.json").write_bytes(long)
+    entry = tmp_path / "amfs/shop/alice/z/v001_current.json"
+    entry.parent.mkdir(parents=True)
+    entry.write_bytes(long)
+    assert [(note.what, note.lost) for note in import_artifacts("solace", where, plain).notes] == [
+        ("MIME type", False),
+        ("metadata", False),
+    ]
+    for kind in ("adk-file", "amfs"):
+        notes = import_artifacts(kind, str(tmp_path / kind.removesuffix("-file")), plain).notes  # type: ignore[arg-type]
+        assert [(note.what, note.lost) for note in notes] == [("metadata", False)]
+    assert plain.scope("shop", "alice").load("z", 1).data == long
+    assert max(read) < 1000
+
+
 def test_a_file_comes_in_as_a_folder_of_one(tmp_path: Path, plain: ArtifactStore) -> None:
     (tmp_path / "x.txt").write_text("kept")
     for where in (str(tmp_path / "x.txt"), in_memory({"y.txt": b"kept"}) + "/y.txt"):

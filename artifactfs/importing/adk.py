@@ -17,7 +17,7 @@ from typing import Any
 
 from artifactfs.importing.base import Described, Held, Kept, Place, written
 from artifactfs.importing.report import ImportNote
-from artifactfs.importing.solace import NUMBER, foreign
+from artifactfs.importing.solace import NUMBER, foreign, lies_at
 from artifactfs.importing.source import Damaged, Entry, Source, Unreadable, of_listing
 from artifactfs.layout import USER_PREFIX
 from artifactfs.mime import UNKNOWN
@@ -91,7 +91,7 @@ class AdkFiles:
             return ImportNote(what="no app", source=where, lost=True, why=why)
         if last in about:  # a name may be spelled otherwise than its folder
             try:
-                told = _told(source, about[last].path).get("fileName")
+                told = _told(source, about[last].path, about[last].size).get("fileName")
             except Unreadable as error:
                 return ImportNote(what="unreadable", source=where, lost=True, why=str(error))
             name = told if told and isinstance(told, str) else name
@@ -102,14 +102,14 @@ class AdkFiles:
                 entry.path,
                 entry.size,
                 None,
-                {"about": getattr(about.get(number), "path", None), "at": entry.at},
+                {"about": lies_at(about.get(number)), "at": entry.at},
             )
             for number, entry in sorted(payloads.items())
         ]
         return Kept(place, where, tuple(versions))
 
     def describe(self, source: Source, kept: Kept, held: Held) -> Described:
-        told = {} if held.told["about"] is None else _told(source, held.told["about"])
+        told = {} if held.told["about"] is None else _told(source, *held.told["about"])
         try:
             when = datetime.fromtimestamp(told["createTime"], UTC)
         except (KeyError, TypeError, ValueError, OverflowError, OSError):
@@ -222,12 +222,11 @@ def _by_folder(
         yield "/".join(folder), place_of(folder), found[folder]
 
 
-def _told(source: Source, path: str) -> dict[str, Any]:
+def _told(source: Source, path: str, size: int | None) -> dict[str, Any]:
     """What is known of a version; nothing where that is no JSON object, as the source itself has it."""
-    data = source.read(path)
     try:
-        told = json.loads(data)
-    except (ValueError, RecursionError):
+        told = json.loads(source.telling(path, size))
+    except (Damaged, ValueError, RecursionError):
         return {}
     return told if isinstance(told, dict) else {}
 

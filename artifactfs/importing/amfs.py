@@ -46,7 +46,7 @@ class AmfsEntries:
             entity = "/".join(path)
             newest = found[folder][max(found[folder])]
             try:  # a slash may belong to the entity's path or to the key
-                told = _entry(source.read(newest.path))
+                told = _entry(source.telling(newest.path, newest.size))
                 owner, name = told.get("entity_path"), told.get("key")
                 if isinstance(owner, str) and isinstance(name, str) and f"{owner}/{name}" == f"{entity}/{key}":
                     entity, key = owner, name
@@ -62,9 +62,8 @@ class AmfsEntries:
             yield Kept(Place(namespace, entity, None, key), "/".join(folder), tuple(versions))
 
     def describe(self, source: Source, kept: Kept, held: Held) -> Described:
-        data = source.read(held.path)
         try:
-            told = _entry(data)
+            told = _entry(source.telling(held.path, held.size))
         except Damaged as error:
             why = f"{error}: its bytes came in as they are"
             return Described(held.path, held.size, written(held.told["at"]), JSON, notes=[("metadata", why)])

@@ -28,6 +28,11 @@ def foreign(entry: Entry, why: str) -> ImportNote:
     return ImportNote(what="foreign", source=entry.name, why=why)
 
 
+def lies_at(entry: Entry | None) -> tuple[str, int | None] | None:
+    """Path and bytes of a file that tells of a version."""
+    return None if entry is None else (entry.path, entry.size)
+
+
 def not_normal(place: Place) -> bool:
     """Whether the source may have changed the name: it brings names into a normal form before it uses them."""
     return not place.name.isascii()
@@ -73,16 +78,15 @@ class SolaceFiles:
             companions = found.get((*folder[:-1], name + COMPANION), {})
             versions = []
             for number, entry in sorted(found[folder].items()):
-                told = {"meta": number in types[folder], "companion": getattr(companions.get(number), "path", None)}
+                told = {"meta": lies_at(types[folder].get(number)), "companion": lies_at(companions.get(number))}
                 versions.append(Held(number, entry.path, entry.size, entry.at, told))
             yield Kept(place, where, tuple(versions))
 
     def describe(self, source: Source, kept: Kept, held: Held) -> Described:
         about = Described(held.path, held.size, written(held.at))
         if held.told["meta"]:
-            data = source.read(f"{held.path}.meta")
             try:
-                about.mime_type = _object(data)["mime_type"]
+                about.mime_type = _object(source.telling(*held.told["meta"]))["mime_type"]
             except (Damaged, KeyError) as error:
                 about.notes.append(("MIME type", f"it was guessed: the file that tells it cannot be read ({error})"))
         else:
@@ -125,7 +129,7 @@ class SolaceBucket:
             companions = found.get((*folder[:-1], folder[-1] + COMPANION), {})
             versions = []
             for number, entry in sorted(found[folder].items()):
-                told = {"companion": getattr(companions.get(number), "path", None)}
+                told = {"companion": lies_at(companions.get(number))}
                 versions.append(Held(number, entry.path, entry.size, entry.at, told))
             yield Kept(place, where, tuple(versions))
 
@@ -165,9 +169,8 @@ def tell(source: Source, held: Held, about: Described) -> None:
     """Take what the companion tells for the version's metadata."""
     if held.told["companion"] is None:
         return
-    data = source.read(held.told["companion"])
     try:
-        about.metadata = _object(data)
+        about.metadata = _object(source.telling(*held.told["companion"]))
     except Damaged as error:
         about.notes.append(("metadata", f"it was stored without: what tells of it cannot be read ({error})"))
 

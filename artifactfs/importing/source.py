@@ -140,6 +140,16 @@ class Source:
             raise Unreadable(_brief(error)) from error
         return data
 
+    def telling(self, path: str, size: int | None) -> bytes:
+        """All of a file of so many bytes that tells of a version.
+
+        Raises:
+            Damaged: it is too long to be read for that.
+        """
+        if size is not None and size > WHOLE_LIMIT:
+            raise Damaged(f"what tells of it has {size} bytes, and more than {WHOLE_LIMIT} are not read for that")
+        return self.read(path)
+
     def head(self, path: str) -> Mapping[str, Any]:
         """What the store knows of a file: ``type`` and ``metadata``, the caller's own, where it keeps them."""
         try:
