@@ -32,6 +32,8 @@ from artifactfs import (
 from artifactfs.importing import source as source_module
 from artifactfs.importing.source import Unreadable
 
+from .test_bulk import cluster
+
 KEYS = "v1:" + base64.urlsafe_b64encode(bytes(range(32))).decode().rstrip("=")
 
 
@@ -299,6 +301,27 @@ def test_workers_that_lack_the_keys_say_so_and_bring_in_nothing_plain(
     assert list(store.apps()) == []
     with ThreadPoolExecutor(1) as threads:
         assert import_artifacts("solace", where, store, executor=threads).versions == 1
+
+
+@pytest.mark.nightly  # what runs shards is proved for all of its users in test_bulk.py
+def test_threads_processes_and_a_cluster_bring_in_the_same(tmp_path: Path) -> None:
+    held = {f"shop/alice/s{n % 3}/x{n}/{v}": b"%d of %d" % (v, n) for n in range(12) for v in range(3)}
+    where = solace(tmp_path / "mesh", held)
+    seen = []
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool, cluster() as client:
+        for turn, executor in enumerate((None, pool, client.get_executor())):
+            store = ArtifactStore(tmp_path / f"store{turn}")
+            report = import_artifacts("solace", where, store, executor=executor)
+            loaded = {
+                (session, name, number): (found.data, found.record.write_id)
+                for session in store.sessions("shop", "alice")
+                for name in store.scope("shop", "alice", session).names()
+                for number in store.scope("shop", "alice", session).versions(name)
+                for found in [store.scope("shop", "alice", session).load(name, number)]
+            }
+            seen.append((report.versions, report.notes, loaded))
+    assert seen[0][0] == 36
+    assert seen[0] == seen[1] == seen[2]
 
 
 def test_a_long_file_is_not_read_for_what_it_tells(
