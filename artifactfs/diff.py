@@ -246,6 +246,9 @@ def _unified(before: Side, after: Side, first: str, second: str) -> tuple[str, l
             cut.append(f"only the first {MOST_SHOWN:,} lines of the diff are told")
             break
         shown.append(line)
+    told = (line for group in groups for _, a1, a2, b1, b2 in group for line in (*old[a1:a2], *new[b1:b2]))
+    if any(len(line.removesuffix("\n")) > LONGEST_LINE for line in told):
+        cut.append(f"only the first {LONGEST_LINE:,} characters of longer lines are told")
     return (f"--- {before.label}\n+++ {after.label}\n" + "".join(shown) if shown else ""), cut
 
 

@@ -170,6 +170,14 @@ def test_what_is_told_has_bounds_and_says_so() -> None:
     assert len(wide.text) < 2 * LONGEST_LINE + 200
 
 
+def test_a_diff_of_long_lines_says_that_it_is_cut() -> None:
+    exactly, longer = "a" * LONGEST_LINE, "a" * (LONGEST_LINE + 1)
+    assert compare(side(b"short\n"), side(f"{exactly}\n".encode(), 1)).cut == ()
+    assert compare(side(f"{longer}b".encode()), side(f"{longer}c".encode(), 1)).cut == (
+        "only the first 1,000 characters of longer lines are told",
+    )
+
+
 def test_of_long_texts_the_beginning_is_compared_and_nothing_is_said_of_what_was_cut_off() -> None:
     long = b"".join(b"%0100d\n" % number for number in range(15_000))
     diff = compare(side(long), side(b"one more\n" + long, 1))
