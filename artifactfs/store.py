@@ -497,7 +497,7 @@ class Scope:
             return verify_all(self._core, self.store, self.id.folder, checkpoint, executor, progress)
 
     def watch(self, since: str | None = None, *, every: float = 5.0) -> Watch:
-        """Tell every new version and every deletion here once, as they happen; what its user's sessions share is not included.
+        """Tell every new version and every deletion here once, as they happen; not of what its user's sessions share.
 
         An iterator without end that waits: ``with scope.watch() as events``, then ``for event in events``. Versions of one
         name come in the order in which they were published; one that is published late, under a lower number, comes late,

@@ -1,7 +1,7 @@
 """Processes of the watch tests: savers, and a watcher that is killed.
 
-    python -m tests.watch_workers save URL OPTIONS WHO COUNT
-    python -m tests.watch_workers watch URL OPTIONS SINCE
+python -m tests.watch_workers save URL OPTIONS WHO COUNT
+python -m tests.watch_workers watch URL OPTIONS SINCE
 """
 
 from __future__ import annotations
