@@ -18,7 +18,14 @@ from artifactfs.cli.exits import Exit
 from artifactfs.cli.invocation import REF, Invocation, command, usage
 from artifactfs.cli.output import dumps, note, plain, record_json, say, say_array
 from artifactfs.cli.progress import LONG, progress, progress_of_lines
-from artifactfs.errors import ArtifactNotFound, Conflict, IntegrityError, PointerNotManaged
+from artifactfs.errors import (
+    ArtifactError,
+    ArtifactNotFound,
+    Conflict,
+    IntegrityError,
+    KeyUnavailable,
+    PointerNotManaged,
+)
 
 if TYPE_CHECKING:
     from artifactfs.cli.listing import Entry
@@ -166,8 +173,10 @@ def whole(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, path)
-    except BaseException:
+    except BaseException as error:
         beside.unlink(missing_ok=True)
+        if isinstance(error, OSError) and not isinstance(error, ArtifactError):
+            error.filename = os.fspath(path)  # which is the one that somebody has named
         raise
 
 
@@ -199,6 +208,8 @@ def _get_all(invocation: Invocation, where: Ref, output: str | None, follow: boo
                     yield path, _write(invocation, entry.ref, path, follow, make_folder=True, alone=False), entry.ref
                 except PointerNotManaged:
                     left_out.append(f"{entry.ref}: it is a pointer; add --follow to fetch what it points to")
+                except (IntegrityError, KeyUnavailable) as error:  # the others are not to be lost with it
+                    left_out.append(f"{entry.ref}: {error}")
 
     if invocation.json:
         say_array({"file": os.fspath(path), **record_json(record, ref)} for path, record, ref in written())

@@ -95,7 +95,9 @@ class Invocation:
         """As `artifact`, for a command that is about all of an artifact or its newest version."""
         ref = self.artifact(text)
         if ref.selector is not None:
-            raise InvalidRef(f"{command} takes no version: leave {text!r:.200} without its selector")
+            raise InvalidRef(
+                f"{command} takes no version: leave {text!r:.200} without its selector, or write %40 for the '@' of a name"
+            )
         return ref
 
     # the store

@@ -76,7 +76,13 @@ def rotate(invocation: Invocation, ref: str, to: str, nobody_deletes: bool) -> N
         shown = {name: len(value) if isinstance(value, tuple) else value for name, value in counts.items()}
         say(", ".join(f"{name.replace('_', ' ')} {value}" for name, value in shown.items() if value))
     if not rotated.complete:
-        note("not complete: other keys are needed still; docs/keys.md tells what for")
+        reasons = {
+            f"other keys are needed still: {', '.join(rotated.unavailable)}": rotated.unavailable,
+            "records are not what was saved, or were saved without keys: verify names them": rotated.altered,
+            "saves are in progress: rotate again later": rotated.in_progress,
+            "a later release has to rotate what it has written": rotated.unsupported,
+        }
+        note("not complete: " + "; ".join(why for why, there in reasons.items() if there))
         click.get_current_context().exit(Exit.FAILED_CHECK)
 
 

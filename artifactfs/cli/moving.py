@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from artifactfs.cli.exits import Exit
-from artifactfs.cli.invocation import Invocation, command, open_store
+from artifactfs.cli.invocation import Invocation, command, open_store, usage
 from artifactfs.cli.output import dumps, plain, say, size_text, struct_json
 from artifactfs.cli.progress import progress
 from artifactfs.cli.saving import metadata_of
@@ -28,6 +28,8 @@ def migrate(invocation: Invocation, source: str, destination: str, dry_run: bool
     """
     from artifactfs.migrate import migrate as run
 
+    if invocation.store_name is not None:
+        usage("migrate is told both stores as arguments: leave --store out.")
     first, second = open_store(source), open_store(destination, writes=True)
     with progress(f"copying {first.url}", None, unit="versions") as show:
         done = run(first, second, dry_run=dry_run, progress=lambda so_far: show(so_far.copied + so_far.already))
@@ -70,9 +72,13 @@ def import_(
     """
     from artifactfs.importing import import_artifacts
 
+    if kind == "folder" and (given["app"] is None or given["user"] is None):
+        usage("a folder tells neither app nor user: give --app and --user.")
     store = invocation.open(writes=not dry_run)
     with progress(f"importing {location}", None, unit="") as _:
-        done = import_artifacts(kind, location, store, storage_options=metadata_of(options), dry_run=dry_run, **given)
+        done = import_artifacts(
+            kind, location, store, storage_options=metadata_of(options, "--option"), dry_run=dry_run, **given
+        )
     if invocation.json:
         say(dumps({**struct_json(done), "complete": done.complete}))
     else:

@@ -104,6 +104,9 @@ class Root(click.Group):
             return self._fail("terminated", Exit.TERMINATED)
         except BrokenPipeError:
             return Exit.BROKEN_PIPE
+        except click.exceptions.NoArgsIsHelpError as error:  # the message is the whole help
+            click.echo(error.format_message(), err=True)
+            return Exit.USAGE
         except click.UsageError as error:
             where = error.ctx.command_path if error.ctx is not None else name
             return self._fail(f"{error.format_message().rstrip('.')}; help has: {where} --help", Exit.USAGE)

@@ -10,12 +10,12 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NoReturn, TypeVar
 
 import click
 
 from artifactfs.cli.invocation import REF, Invocation, command, usage
-from artifactfs.cli.output import dumps, plain, record_json, say, say_array, version_ref
+from artifactfs.cli.output import dumps, note, plain, record_json, say, say_array, version_ref
 from artifactfs.cli.progress import LONG, progress, progress_of_lines
 
 if TYPE_CHECKING:
@@ -56,20 +56,20 @@ def version_options(what: F) -> F:
     )(what)
 
 
-def metadata_of(given: tuple[str, ...]) -> dict[str, Any] | None:
-    """What the ``--metadata`` options say together; None where there are none."""
+def metadata_of(given: tuple[str, ...], option: str = "--metadata") -> dict[str, Any] | None:
+    """What the options of that name say together; None where there are none."""
     found: dict[str, Any] = {}
     for text in given:
         if text.lstrip().startswith("{"):
             try:
                 said = json.loads(text)
             except ValueError as error:
-                usage(f"--metadata {text:.80} is no JSON object: {error}.")
+                usage(f"{option} {text:.80} is no JSON object: {error}.")
             found.update(said)
             continue
         key, equals, value = text.partition("=")
         if not equals or not key:
-            usage(f"--metadata {text:.80} is neither KEY=VALUE nor a JSON object.")
+            usage(f"{option} {text:.80} is neither KEY=VALUE nor a JSON object.")
         found[key] = value
     return found or None
 
@@ -195,7 +195,8 @@ def _put_all(
         usage(f"{folder} is no folder: leave -r out.")
     above = "" if where.name is None else f"{where.name}/"
     scope = invocation.scope_of(where, writes=True)
-    found = list(_files(folder))
+    left_out: list[str] = []
+    found = list(_files(folder, left_out))
 
     def saved() -> Iterator[tuple[Ref, Record]]:
         with progress_of_lines(f"saving {folder}", len(found)) as show:
@@ -209,16 +210,30 @@ def _put_all(
     else:
         for ref, record in saved():
             say(str(version_ref(ref, record.version)))
+    for why in left_out:
+        note(f"left out {why}")
 
 
-def _files(folder: str) -> Iterator[Path]:
-    """Every regular file below *folder*, sorted; links to folders are not followed."""
-    for inner, folders, names in os.walk(folder):
+def _files(folder: str, left_out: list[str]) -> Iterator[Path]:
+    """Every file below *folder*, sorted. What is none, and links to folders, are not followed but told of in *left_out*.
+
+    Raises:
+        OSError: a folder in it cannot be read.
+    """
+
+    def refused(error: OSError) -> NoReturn:
+        raise error
+
+    for inner, folders, names in os.walk(folder, onerror=refused):
         folders.sort()
+        links = [path for path in (Path(inner, name) for name in folders) if path.is_symlink()]
+        left_out += [f"{path}: it is a link to a folder" for path in links]
         for name in sorted(names):
             path = Path(inner, name)
             if path.is_file():
                 yield path
+            else:
+                left_out.append(f"{path}: it is {'a link to nothing' if path.is_symlink() else 'no file'}")
 
 
 @command("point")

@@ -178,6 +178,31 @@ def test_a_folder_comes_back_as_it_was_saved(cli: Cli) -> None:
     assert sorted(told) == sorted(f"out/{name}" for name in names)
 
 
+def test_what_of_a_folder_is_not_saved_is_told(cli: Cli) -> None:
+    Path("in/sub").mkdir(parents=True)
+    Path("in/a").write_text("a")
+    Path("in/link").symlink_to("sub")
+    Path("in/broken").symlink_to("nowhere")
+    os.mkfifo("in/pipe")
+    result = cli("put", "-r", "in", "shop/alice/s1")
+    assert result.stdout == "artifact://shop/alice/s1/a@0\n"
+    assert result.stderr.splitlines() == [
+        "artifactfs: left out in/link: it is a link to a folder",
+        "artifactfs: left out in/broken: it is a link to nothing",
+        "artifactfs: left out in/pipe: it is no file",
+    ]
+
+
+def test_what_is_whole_is_got_from_a_folder_where_something_is_damaged(cli: Cli, saved: Callable[..., None]) -> None:
+    for name in ("a", "b", "c"):
+        saved(name, b"text")
+    (cli.folder / "shop/alice/s1/b/0").write_bytes(b"TEXT")
+    result = cli("get", "-r", "shop/alice/s1", "-o", "out", code=Exit.FAILED_CHECK)
+    assert result.stdout == "out/a\nout/c\n"
+    assert "left out artifact://shop/alice/s1/b" in result.stderr
+    assert sorted(os.listdir("out")) == ["a", "c"]
+
+
 def test_no_name_leads_out_of_the_folder_that_is_written_to(cli: Cli) -> None:
     for name in ("..", "../../up", "/etc/passwd", "a/../b", "back\\slash"):
         cli.scope.save(name, b"x")

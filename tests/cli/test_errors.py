@@ -31,7 +31,7 @@ WRONG = [
     (["put", "-r", "--expect", "1", ".", "shop/alice/s1"], Exit.USAGE, "--expect is about one artifact"),
     (["put", "-", "shop/alice/s1"], Exit.USAGE, "standard input has no name"),
     (["put", "-", "shop/alice"], Exit.USAGE, "names no artifact"),
-    (["put", "-", "shop/alice/s1/a@3"], Exit.USAGE, "put takes no version"),
+    (["put", "-", "shop/alice/s1/a@3"], Exit.USAGE, "put takes no version.*write %40 for the '@' of a name"),
     (["put", "-", "shop/alice/s1/a", "--expect", "7"], Exit.CONFLICT, "expected to be at version 7"),
     (["put", "-", "shop/alice/s1/a", "--expect", "absent"], Exit.CONFLICT, "absent"),
     (["put", "-", "shop/alice/s1/a", "--expect", "-1"], Exit.USAGE, "neither a version number nor 'absent'"),
@@ -42,7 +42,7 @@ WRONG = [
     (["put", "-", "shop/alice/s1/" + "x" * 2000], Exit.USAGE, "x"),
     (["get", NOWHERE], Exit.NOT_FOUND, "there is no artifact"),
     (["get", "shop/alice/s1/folder"], Exit.NOT_FOUND, "is a folder of artifacts"),
-    (["get", "shop/alice/s1/a", "-o", "missing/file"], Exit.USAGE, "No such file or directory"),
+    (["get", "shop/alice/s1/a", "-o", "missing/file"], Exit.USAGE, "missing/file: No such file or directory"),
     (["get", "shop/alice/s1/a", "-o", "-", "--json"], Exit.USAGE, "leave --json out"),
     (["get", "shop/alice/s1/link"], Exit.USAGE, "add --follow"),
     (["get", "-r", "shop"], Exit.USAGE, "too much to get at once"),
@@ -95,9 +95,11 @@ WRONG = [
     (["erase", "shop/alice/s1/a@0", "--yes"], Exit.USAGE, "erase takes no version"),
     (["erase", "shop/nobody", "--yes"], Exit.NOT_FOUND, "nothing lies at"),
     (["migrate", "missing", "there"], Exit.UNAVAILABLE, "there is no folder"),
+    (["migrate", "--store", "third", "missing", "there"], Exit.USAGE, "leave --store out"),
     (["migrate", "../artifacts", "../artifacts"], Exit.USAGE, "are one store"),
     (["import", "tape", "."], Exit.USAGE, "'tape' is not one of"),
-    (["import", "folder", "."], Exit.USAGE, "neither app nor user"),
+    (["import", "folder", "."], Exit.USAGE, "neither app nor user: give --app and --user"),
+    (["import", "folder", ".", "--app", "a", "--user", "u", "--option", "x"], Exit.USAGE, "--option x is neither"),
     (["import", "folder", "missing", "--app", "a", "--user", "u"], Exit.NOT_FOUND, "missing"),
     (["keys", "new", "a b"], Exit.USAGE, "an id has"),
     (["keys", "rotate", "--to", "v2"], Exit.USAGE, "no keys"),
@@ -150,6 +152,13 @@ def test_every_error_of_the_library_has_an_exit_code_of_its_own_kind(kind: type[
         assert code_of(kind("what")) not in (Exit.OK, Exit.LOCAL, Exit.INTERNAL)
         assert "\n" not in told(kind("two\nlines\x1b[31m"))
         assert "\x1b" not in told(kind("two\nlines\x1b[31m"))
+
+
+@pytest.mark.parametrize("group", [[], ["keys"], ["config"]])
+def test_without_a_command_the_help_is_shown_as_it_is(group: list[str]) -> None:
+    result = CliRunner().invoke(root, group)
+    assert (result.exit_code, result.stdout) == (Exit.USAGE, "")
+    assert result.stderr == CliRunner().invoke(root, [*group, "--help"]).stdout
 
 
 def test_a_missing_store_is_said_with_all_that_can_be_done(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
