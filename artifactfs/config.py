@@ -476,7 +476,9 @@ class _Document:
             known = sorted({"type", *_KINDS[values["type"]].__struct_fields__})
             near = difflib.get_close_matches(unknown[1], known, 1)
             meant = f"did you mean {near[0]!r}? " if near else ""
-            message = f"is no setting of type {values['type']}; {meant}There are {', '.join(known)}"
+            message = (
+                f"is no setting of type {values['type']}; {meant}{'There' if near else 'there'} are {', '.join(known)}"
+            )
             return self.error(f".{unknown[1]}", message)
         name = problem.rpartition(" - at `$.")[2].rstrip("`")
         return self.error(f".{name}", f"{self.shown(f'.{name}')} should be {_should_be(name)}")

@@ -289,7 +289,7 @@ def _check_keys(value: Mapping[Any, Any], known: Sequence[str]) -> None:
         if key not in known:
             near = difflib.get_close_matches(str(key), known, 1)
             meant = f"did you mean {near[0]!r}? " if near else ""
-            raise _refused(f".{key}", f"is no setting; {meant}There are {', '.join(known)}")
+            raise _refused(f".{key}", f"is no setting; {meant}{'There' if near else 'there'} are {', '.join(known)}")
 
 
 def _plain(name: str, value: object) -> Any:

@@ -301,7 +301,7 @@ def test_any_bytes_are_a_configuration_or_a_clear_error(tmp_path: Path, content:
         (
             "type: memory\nbase_path: x",
             "$.base_path",
-            "is no setting of type memory; There are accept_plain, active_key_id",
+            "is no setting of type memory; there are accept_plain, active_key_id",
         ),
         ("type: filesystem\npath: x\nbase_path: y", "$.path", "did you mean 'base_path'?"),
         ("type: filesystem\nbase_path: s3://b", "$.base_path", "'s3://b' is a URL"),

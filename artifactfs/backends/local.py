@@ -409,7 +409,7 @@ class LocalBackend:
         """Raise what tells the user what to do about *error*; an error of this library stays itself."""
         if isinstance(error, ArtifactError):
             raise error
-        where = f"{key!r} in {self.url}"
+        where = f"{key!r} in {self.url}" if key else self.url
         kind: type[ArtifactError] = BackendError
         if error.errno in _FULL:
             text = f"disk full: there is no room for {where}; free some space or raise the quota, then try again"

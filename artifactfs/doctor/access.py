@@ -164,9 +164,8 @@ def credentials(access: Access) -> None:
     if access.refusals and not access.allowed:
         first = access.refusals[0]
         access.checks[:] = [one for one in access.checks if not one.name.startswith("permission ")]
-        access.told(
-            "credentials", "failed", str(first), "give the right key and secret, or a policy that allows anything"
-        )
+        do = "" if access.kind is OTHER else "give the right key and secret, or a policy that allows anything"
+        access.told("credentials", "failed", str(first), do)
     elif access.reached:
         access.told("credentials", "ok", "accepted")
 

@@ -180,13 +180,17 @@ def _gcs_rule(rule: Mapping[str, Any], prefix: str) -> Iterator[Check]:
     )
 
 
+def _binary(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.1f} MiB"
+
+
 def _of_disk(backend: LocalBackend) -> Iterator[Check]:
     root = backend.url.removeprefix("file://")
     there = root
     while not os.path.isdir(there):
         there = os.path.dirname(there)
     space = shutil.disk_usage(there)
-    free = f"{space.free / 2**30:.1f} GiB of {space.total / 2**30:.1f} GiB are free"
+    free = f"{_binary(space.free)} of {_binary(space.total)} are free"
     facts = {"free_bytes": space.free, "total_bytes": space.total}
     if space.free < FULL * space.total:
         yield Check("disk", "warning", f"the disk is nearly full: {free}", "make room: prune, gc", facts)
