@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import os
+import select
+import stat
+import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,10 +48,37 @@ def watch(invocation: Invocation, ref: str, from_start: bool, state: str | None,
         known = Path(state).read_text(encoding="utf-8")
     place = target(invocation, invocation.ref(ref), writes=False)
     with place.watch(since=known or ("start" if from_start else None), every=every) as events:
+        gone = _when_nobody_reads(events.close)
         _note(state, events.token)
         for event in events:
             _tell(invocation, event)
             _note(state, events.token)
+    if gone.is_set():
+        raise BrokenPipeError
+
+
+def _when_nobody_reads(then: Callable[[], None]) -> threading.Event:
+    """Call *then* when whoever reads standard output through a pipe stops: the next event, which would tell, may never come.
+
+    The answer is set before that.
+    """
+    gone = threading.Event()
+    try:
+        output = sys.stdout.fileno()
+        is_pipe = stat.S_ISFIFO(os.fstat(output).st_mode)
+    except (OSError, ValueError):  # it is no file
+        is_pipe = False
+    if is_pipe:
+        poll = select.poll()
+        poll.register(output, 0)  # that the other end was closed is told all the same
+
+        def wait() -> None:
+            poll.poll()
+            gone.set()
+            then()
+
+        threading.Thread(target=wait, daemon=True).start()
+    return gone
 
 
 def _note(state: str | None, token: str | None) -> None:

@@ -133,6 +133,15 @@ def test_a_reader_that_stops_is_no_error(cli: Cli, arguments: list[str]) -> None
     assert process.returncode == Exit.BROKEN_PIPE
 
 
+def test_a_watch_ends_when_nobody_reads_it_any_more_though_nothing_happens(cli: Cli) -> None:
+    cli.scope.save("a", b"one")
+    process = subprocess.Popen([PROGRAM, "watch", "shop/alice/s1", "--from-start"], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert b"shop/alice/s1/a@0" in process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(60) == Exit.BROKEN_PIPE
+
+
 def test_a_watch_tells_what_comes_and_goes_on_behind_it(cli: Cli) -> None:
     cli.scope.save("a", b"one")
     command = [PROGRAM, "watch", "shop/alice/s1", "--from-start", "--state", "seen"]
