@@ -16,6 +16,7 @@ from artifactfs.cli.exits import Exit, code_of, told
 from artifactfs.cli.invocation import Invocation, json_option, pass_invocation, scope_option, store_option
 from artifactfs.cli.output import one_line
 from artifactfs.cli.signals import Ended
+from artifactfs.cli.signals import came as sigterm
 
 COMMANDS = {
     "ls": ("listing", "List what lies in a store, a scope or a folder."),
@@ -98,10 +99,8 @@ class Root(click.Group):
             return Exit.OK
         except click.exceptions.Exit as error:
             return error.exit_code
-        except (KeyboardInterrupt, click.Abort):
-            return self._fail("interrupted", Exit.INTERRUPTED)
-        except Ended:
-            return self._fail("terminated", Exit.TERMINATED)
+        except (KeyboardInterrupt, click.Abort, Ended):
+            return self._ended()
         except BrokenPipeError:
             return Exit.BROKEN_PIPE
         except click.exceptions.NoArgsIsHelpError as error:  # the message is the whole help
@@ -122,6 +121,11 @@ class Root(click.Group):
             code = code_of(error)
             hint = f"; {invocation.meant}" if code is Exit.NOT_FOUND and invocation.meant else ""
             return self._fail(told(error) + hint, code)
+
+    def _ended(self) -> int:
+        if sigterm.is_set():
+            return self._fail("terminated", Exit.TERMINATED)
+        return self._fail("interrupted", Exit.INTERRUPTED)
 
     def _fail(self, message: str, code: int) -> int:
         click.echo(f"artifactfs: {one_line(message)}", err=True)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import signal
+import threading
 from types import FrameType
 
 
 class Ended(BaseException):
     """SIGTERM came. Like KeyboardInterrupt it is no `Exception`, so that nothing takes it for a failure."""
+
+
+came = threading.Event()
+"""Set when SIGTERM came: what calls the system for long may turn its `Ended` into a KeyboardInterrupt."""
 
 
 def end_on_sigterm() -> None:
@@ -16,4 +21,5 @@ def end_on_sigterm() -> None:
 
 
 def _ended(number: int, frame: FrameType | None) -> None:
+    came.set()
     raise Ended
