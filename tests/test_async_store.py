@@ -131,7 +131,7 @@ def test_both_kinds_of_store_have_the_same_methods_and_parameters(blocking: type
         assert not {"Steps", "Lazy"} & {returned.partition("[")[0], awaits.partition("[")[0]}, f"help() on {name}"
         if returned.startswith("Iterator"):
             assert awaits == f"Async{returned}"
-        elif name not in ("scope", "open", "from_config", "__init__"):
+        elif name not in ("scope", "open", "watch", "from_config", "__init__"):
             assert inspect.iscoroutinefunction(other), name
         assert inspect.getdoc(other), name
 
@@ -230,7 +230,8 @@ def test_errors_are_those_of_the_other_store_and_name_this_one(scope: AsyncScope
             (Conflict, lambda: scope.save("x", _pieces(LONG), expect=7)),
             (InvalidName, lambda: scope.save("", b"?")),
             (InvalidMetadata, lambda: scope.save("x", b"?", metadata={"x": {1, 2}})),
-            (InvalidRef, lambda: scope.load("x", "prod")),  # type: ignore[arg-type]
+            (VersionNotFound, lambda: scope.load("x", "prod")),
+            (InvalidRef, lambda: scope.load("x", "Prod")),
         ]
         for kind, call in wrong:
             with pytest.raises(kind) as raised:
