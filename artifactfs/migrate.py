@@ -78,6 +78,9 @@ def migrate(
 
 
 def _check(source: ArtifactStore, destination: ArtifactStore) -> None:
+    for store in (source, destination):
+        if not isinstance(store, ArtifactStore):
+            raise InvalidConfig(f"migrate takes two stores, as ArtifactStore(url) opens them, not {store!r:.100}")
     first, second = source.backend, destination.backend
     one, other = f"{first.url.rstrip('/')}/", f"{second.url.rstrip('/')}/"
     if first.identity == second.identity and (one.startswith(other) or other.startswith(one)):
@@ -92,6 +95,11 @@ def _check(source: ArtifactStore, destination: ArtifactStore) -> None:
         raise InvalidConfig(
             "the two stores have not the same scope_secret: users are copied as they are stored, so nobody would find what "
             "is theirs at the destination; open both with the same secret"
+        )
+    if source._core.custody.keys is None and not destination._core.custody.takes_plain:
+        raise InvalidConfig(
+            f"{first.url} was opened without keys, and {second.url} with keys believes nothing that is not sealed: what is "
+            "copied could not be read there; open the destination with accept_plain=True, or without keys"
         )
 
 

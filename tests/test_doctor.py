@@ -83,6 +83,12 @@ def test_memory_and_a_folder_can_be_used(url: str, tmp_path: Path) -> None:
     assert json.loads(msgspec.json.encode(found))["verdict"] == "ok"
 
 
+def test_a_folder_that_was_not_there_is_told(tmp_path: Path) -> None:
+    for state in ("note", "ok"):
+        found = diagnose(tmp_path / "mistyped")
+        assert (found.verdict, found.check("configuration").state) == ("ok", state)
+
+
 def test_the_configuration_tells_the_store_where_no_url_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ARTIFACTFS_URL", str(tmp_path / "store"))
     assert diagnose().store == f"file://{tmp_path}/store"

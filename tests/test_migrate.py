@@ -863,6 +863,12 @@ def test_stores_that_cannot_be_migrated_are_refused(here: ArtifactStore, tmp_pat
         migrate(ArtifactStore(tmp_path), ArtifactStore(tmp_path / "copy"))
     with pytest.raises(InvalidConfig, match="scope_secret"):
         migrate(here, ArtifactStore(tmp_path, scope_secret=SECRET))
+    plain, sealed = ArtifactStore(tmp_path / "a", keys="none"), tmp_path / "b"
+    with pytest.raises(InvalidConfig, match="accept_plain=True"):
+        migrate(plain, ArtifactStore(sealed, keys=KEYS))
+    assert migrate(plain, ArtifactStore(sealed, keys=KEYS, accept_plain=True)).complete
+    with pytest.raises(InvalidConfig, match="takes two stores"):
+        migrate("here", "there")  # type: ignore[arg-type]
     with pytest.raises(AccessDenied):
         migrate(here, ArtifactStore(tmp_path, read_only=True))
 

@@ -105,11 +105,11 @@ def test_a_save_costs_two_requests_and_from_cold_one_listing_more(wire: Wire) ->
         cold.save("report.csv", b"third")
 
 
-def test_a_tag_costs_one_read_before_the_version_and_two_requests_to_be_set(wire: Wire) -> None:
+def test_a_tag_costs_one_read_before_the_version_and_six_requests_to_be_set(wire: Wire) -> None:
     scope = wire.store().scope("shop", "alice", "s1")
     for number in range(2):
         scope.save("report.csv", b"%d" % number)
-    with wire.costs(writes=1, reads=3):  # the version is looked at (record and payload), then the tag
+    with wire.costs(writes=1, reads=5):  # the version is looked at (record and payload) before and after the tag
         scope.tag("report.csv", "prod", 0)
     with wire.costs(reads=3):
         assert scope.load("report.csv", version="prod").data == b"0"

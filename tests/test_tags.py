@@ -26,7 +26,9 @@ from artifactfs.backends.memory import MemoryBackend
 from artifactfs.drivers import perform, run
 from artifactfs.errors import AccessDenied, BackendUnavailable, ImmutableVersion
 from artifactfs.keys.keyring import new_key
+from artifactfs.operations import scope as scope_module
 from artifactfs.protocol import tags
+from artifactfs.protocol.delete import delete_version
 from artifactfs.protocol.env import Env
 from artifactfs.protocol.ops import Get, Put, Replace
 from artifactfs.store import Scope
@@ -110,6 +112,18 @@ def test_a_damaged_tag_hides_nothing_else_in_its_folder(fs: Any, tmp_path: Path)
         fs.cat_file(f"{S}/@prod/x.csv")
     fs.store.scope("shop", "alice", "s1").tag("x.csv", "prod", 0)
     assert fs.cat(f"{S}/@prod/x.csv") == b"old"
+
+
+def test_a_tag_that_came_too_late_for_its_version_says_so(scope: Scope, monkeypatch: pytest.MonkeyPatch) -> None:
+    put = tags.put_tag
+
+    def late(env: Env, artifact: Any, *rest: Any) -> Any:
+        yield from put(env, artifact, *rest)
+        yield from delete_version(env, artifact, 0)
+
+    monkeypatch.setattr(scope_module, "put_tag", late)
+    with pytest.raises(VersionNotFound, match="was deleted while tag 'prod' was set"):
+        scope.tag("x", "prod", 0)
 
 
 # what is stored

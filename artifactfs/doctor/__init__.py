@@ -45,9 +45,17 @@ def diagnose(url: str | os.PathLike[str] | None = None, **options: Any) -> Diagn
     except ArtifactError as error:
         return misconfigured(error)
     with store:
-        checks = [Check("configuration", "ok", f"the store is {store.url}"), *_examined(store)]
+        checks = [_configured(store), *_examined(store)]
         purpose = "for reading" if store._core.read_only else "for reading and saving"
         return concluded(store.url, at, checks, purpose)
+
+
+def _configured(store: ArtifactStore) -> Check:
+    folder = store.url.removeprefix("file://")
+    if folder != store.url and not os.path.isdir(folder):
+        says = f"the store is {store.url}, where no folder is yet: this check, or the first save, makes it"
+        return Check("configuration", "note", says, "look whether the path is the one that you mean")
+    return Check("configuration", "ok", f"the store is {store.url}")
 
 
 def misconfigured(error: ArtifactError) -> Diagnosis:

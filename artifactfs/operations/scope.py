@@ -9,6 +9,7 @@ from typing import Any
 from artifactfs.errors import (
     AccessDenied,
     InvalidRef,
+    VersionNotFound,
 )
 from artifactfs.layout import ArtifactId
 from artifactfs.mime import check as check_mime
@@ -24,6 +25,7 @@ from artifactfs.protocol.expect import Expected
 from artifactfs.protocol.gc import Collected
 from artifactfs.protocol.ops import Steps
 from artifactfs.protocol.prune import Pruned, prune
+from artifactfs.protocol.read import Found, fetch
 from artifactfs.protocol.rotate import Rotated, Tally, rotate
 from artifactfs.protocol.save import point, remove, save
 from artifactfs.protocol.stream import save_stream
@@ -271,6 +273,13 @@ class ScopeOperations(Reading):
         env = yield from self.core.writing()
         found = yield from self.stat(name, version)
         yield from put_tag(env, artifact, tag, found.version, expect)
+        if not isinstance((yield from fetch(artifact, found.version)), Found):
+            raise VersionNotFound(
+                f"version {found.version} of {artifact.label!r} was deleted while tag {tag!r} was set, which names nothing "
+                "now: let it name another version, or take it away",
+                artifact=artifact.label,
+                version=found.version,
+            )
         return found.version
 
     def untag(self, name: str, tag: str) -> Steps[None]:
