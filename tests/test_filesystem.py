@@ -245,10 +245,14 @@ def test_the_newest_by_name_can_be_written_to(fs: ArtifactFileSystem) -> None:
     assert fs.cat(f"{S}/x@0") + fs.cat(f"{S}/x") == b"12"
 
 
-def test_a_tag_says_that_there_are_none_yet_and_how_the_name_is_written(fs: ArtifactFileSystem) -> None:
-    for use in (fs.cat_file, fs.open, fs.info, fs.exists, fs.ls, fs.rm_file, lambda path: fs.pipe(path, b"x")):
+def test_a_tag_that_is_none_says_how_the_name_is_written(fs: ArtifactFileSystem) -> None:
+    for use in (fs.cat_file, fs.open, fs.info, fs.ls):
+        with pytest.raises(FileNotFoundError, match="x%40prod"):
+            use(f"{S}/x@prod")
+    for use in (fs.rm_file, lambda path: fs.pipe(path, b"x")):
         with pytest.raises(InvalidRef, match="x%40prod"):
             use(f"{S}/x@prod")
+    assert not fs.exists(f"{S}/x@prod")
     fs.pipe(f"{S}/x%40prod", b"a name")
     assert fs.ls(S, detail=False) == [f"{S}/x%40prod"]
 
