@@ -182,7 +182,8 @@ PREFIXED = ["user:x", "user:../x", "user:user", "user:a/b", "user:@hidden"]
 
 
 def _shared(name: str) -> object:
-    return pytest.param(name, marks=[pytest.mark.deep, pytest.mark.server(name)])
+    often = pytest.mark.deep if name in ("ceph", "fake_gcs") else pytest.mark.nightly
+    return pytest.param(name, marks=[often, pytest.mark.server(name)])
 
 
 @pytest.fixture(params=["memory", "local", "moto", *map(_shared, ["ministack", "ceph", "minio", "fake_gcs"])])

@@ -138,6 +138,7 @@ def test_the_suites_run_on_a_bucket_and_leave_nothing_there(run: Callable[..., R
     assert _is_empty(moto, url)
 
 
+@pytest.mark.nightly
 def test_processes_of_xdist_share_the_folder_of_a_run(run: Callable[..., Ran], moto: Server) -> None:
     url = moto.bucket()
     ran = run("--artifactfs-url", url, *_options(moto), "-n", "2", "-k", "round_trips and a or compact")

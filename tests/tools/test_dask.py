@@ -55,7 +55,7 @@ def write(file, n):
 """
 
 
-@pytest.mark.parametrize("way", ["threads", pytest.param("processes", marks=pytest.mark.nightly_over_s3)])
+@pytest.mark.parametrize("way", ["threads", pytest.param("processes", marks=pytest.mark.nightly)])
 def test_tables_and_texts_are_written_and_read_by_threads_and_by_processes(
     run_tool: Tool, root: Root, way: str
 ) -> None:

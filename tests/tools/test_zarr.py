@@ -101,6 +101,7 @@ for kind in (Scope, AsyncScope):
         run_tool(fault + START + LIFE, helper=True, ARTIFACTFS_URL=f"file://{tmp_path}/store")
 
 
+@pytest.mark.nightly_over_s3
 def test_a_store_is_opened_by_a_chained_url_or_by_options(run_tool: Tool, root: Root) -> None:
     run_tool(
         START
