@@ -65,7 +65,7 @@ def misconfigured(error: ArtifactError) -> Diagnosis:
 
 
 def _opened(url: str | os.PathLike[str] | None, options: dict[str, Any]) -> ArtifactStore:
-    if url is None and not options.get("url"):
+    if url is None:
         from artifactfs.config import load
 
         config = load()

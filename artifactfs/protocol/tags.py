@@ -44,7 +44,7 @@ def put_tag(env: Env, artifact: ArtifactId, tag: str, number: int, expect: Expec
 
     Raises:
         Conflict: it does not name the version that is expected, or there is one although none is; nothing was changed.
-        BackendUnavailable: that is so, and an answer was lost before: it may have been moved, and by somebody else since.
+        BackendUnavailable: that is so, and the request was sent more than once: it may have been moved, and by others since.
         UnsafeBackend: the store does not rewrite on a condition, and an existing tag was to be moved on one.
     """
     key, write_id = artifact.tag(tag), env.write_id()
@@ -96,7 +96,7 @@ def _check(artifact: ArtifactId, tag: str, got: Got | None, expect: ExpectedTag,
     wanted = "none to be there" if expect == "absent" else f"it to name version {expect}"
     if sent_again:
         raise BackendUnavailable(
-            f"tag {tag!r} of {artifact.label!r}: an answer of the store was lost, and {now} by now; it may have named in "
+            f"tag {tag!r} of {artifact.label!r}: the store had to be asked again, and {now} by now; it may have named in "
             "between what you asked for",
             artifact=artifact.label,
             landed=True,
