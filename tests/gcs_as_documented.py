@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
 GRAIN = 256 * 1024
@@ -104,7 +104,7 @@ class Google:
         return f"gs://{name}/{prefix}"
 
 
-class _Hang(Exception):
+class Hang(Exception):
     """Close the connection now."""
 
 
@@ -113,7 +113,7 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
 
-class _Handler(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     wbufsize = -1
@@ -130,7 +130,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             self._route(parts.path)
             self.rfile.read(self.left)
-        except _Hang:
+        except Hang:
             self.close_connection = True
 
     do_GET = do_POST = do_PUT = do_DELETE = _handle
@@ -144,7 +144,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, status: int, body: bytes = b"", headers: dict[str, str] | None = None) -> None:
         self._body()
         if isinstance(self.fault, Drop):
-            raise _Hang
+            raise Hang
         self.send_response(status)
         for name, value in {"X-GUploader-UploadID": "ABg5-U", **(headers or {})}.items():
             self.send_header(name, value)
@@ -178,6 +178,10 @@ class _Handler(BaseHTTPRequestHandler):
             return self._error(401, "Invalid Credentials", "authError")
         if path.startswith("/session/"):
             return self._session(path)
+        return self._serve(path)
+
+    def _serve(self, path: str) -> None:
+        google = self.google
         match = re.fullmatch(r"(/upload|/download|)/storage/v1/b/([^/]+)/o(?:/([^/]+))?", path)
         assert match is not None, path
         kind, bucket, name = match[1], unquote(match[2]), unquote(match[3] or "")
@@ -275,7 +279,7 @@ class _Handler(BaseHTTPRequestHandler):
             if total == "*" or most is not None:
                 del session.data[len(session.data) // GRAIN * GRAIN :]
             if isinstance(self.fault, Cut):
-                raise _Hang
+                raise Hang
         if total == "*" or len(session.data) < int(total):
             taken = {"Range": f"bytes=0-{len(session.data) - 1}"} if session.data else {}
             return self._answer(308, b"", taken)
@@ -329,11 +333,13 @@ class _Handler(BaseHTTPRequestHandler):
         return self._json(page)
 
 
+G = TypeVar("G", bound=Google)
+
+
 @contextlib.contextmanager
-def start() -> Iterator[Google]:
+def start(google: G, kind: type[Handler] = Handler) -> Iterator[G]:
     """Run the server on a free port of 127.0.0.1."""
-    google = Google()
-    server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"google": google}))
+    server = _Server(("127.0.0.1", 0), type("Running", (kind,), {"google": google}))
     google.url = f"http://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()

@@ -51,7 +51,7 @@ def there(google: Google, backend: GCSBackend, key: str) -> bytes | None:
 
 @pytest.fixture(scope="module")
 def _google() -> Iterator[Google]:
-    with documented.start() as running:
+    with documented.start(Google()) as running:
         yield running
 
 
