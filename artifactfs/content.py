@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import BinaryIO, Protocol
 
-from artifactfs.backends.base import Backend, Got
+from artifactfs.backends.base import SUSPENDING, Backend, Got
 from artifactfs.codecs.base import Codec, Decoder
 from artifactfs.errors import BackendUnavailable, IntegrityError, VersionNotFound
 from artifactfs.layout import ArtifactId
@@ -71,7 +71,7 @@ class Content:
         if at <= size:
             stored = await self._stored(0, to)
             return stored[:size], stored[at:]
-        if self.backend.placement == "loop":
+        if self.backend.placement in SUSPENDING:
             head, stored = await asyncio.gather(self._stored(0, size), self._stored(at, to))
             return head, stored
         return await self._stored(0, size), await self._stored(at, to)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -10,6 +11,12 @@ from artifactfs.backends.base import Backend
 from artifactfs.errors import InvalidConfig, UnsafeBackend
 
 _EXTRAS = {"s3": ("s3", "S3Backend"), "gcs": ("gcs", "GCSBackend")}
+_ENGINES = {"s3": "s3fs", "gcs": "gcsfs"}
+"""What a family of stores is reached through where nothing else is said or can be had."""
+
+_FAST = {"s3": ("obstore_s3", "ObstoreS3Backend")}
+"""Families that the engine obstore can serve: module and class of each; the module's `unfit` tells what keeps it off."""
+
 _SCHEMES = {"s3": "s3", "r2": "s3", "gs": "gcs", "gcs": "gcs"}
 
 
@@ -25,7 +32,8 @@ def open_backend(
 ) -> Backend:
     """The backend for *url*: ``memory://…``, a path or ``file://…``, ``s3://…``, ``gs://…``, or any other of fsspec's.
 
-    *options* are the filesystem's own. Its module, and the libraries that it stands on, are imported only now.
+    *options* are the filesystem's own, and ``engine``: ``"obstore"``, or ``"s3fs"`` or ``"gcsfs"`` (see docs/engines.md).
+    Its module, and the libraries that it stands on, are imported only now.
 
     Raises:
         InvalidConfig: nothing answers to the URL, an option is unknown, or an extra is not installed.
@@ -47,9 +55,13 @@ def open_backend(
 
         return MemoryBackend(url)
     if scheme in _SCHEMES:
-        extra, name = _EXTRAS[_SCHEMES[scheme]]
+        family = _SCHEMES[scheme]
+        extra, name = _EXTRAS[family]
+        options = dict(options)
+        engine = options.pop("engine", None)
         try:
             kind = getattr(importlib.import_module(f"artifactfs.backends.{extra}"), name)
+            kind = _fast(family, engine, url, options) or kind
         except ImportError as error:
             raise InvalidConfig(
                 f'{scheme}:// needs more than is installed ({error}); pip install "artifactfs[{extra}]"'
@@ -62,6 +74,8 @@ def open_backend(
         get_filesystem_class(scheme)
     except (ValueError, ImportError) as error:
         raise InvalidConfig(f"no filesystem answers to {scheme}:// ({error}); check the scheme of {url!r}") from error
+    if "engine" in options:
+        _no_options(url, {"engine": options["engine"]})
     if not (single_writer or read_only):
         raise UnsafeBackend(
             f"fsspec's {scheme!r} filesystem has no create that only one of several writers wins, so saves could be lost; "
@@ -71,6 +85,28 @@ def open_backend(
     from artifactfs.backends.generic import GenericBackend
 
     return GenericBackend(url, options=dict(options))
+
+
+def _fast(family: str, engine: object, url: str, options: Mapping[str, Any]) -> type[Any] | None:
+    """The backend of the engine obstore where it is asked for, or installed and fit; else None."""
+    own = _ENGINES[family]
+    if engine == own:
+        return None
+    if engine not in (None, "obstore"):
+        raise InvalidConfig(f'engine is "{own}" or "obstore" for {url!r}, not {engine!r:.80}')
+    if importlib.util.find_spec("obstore") is None:
+        if engine is None:
+            return None
+        raise InvalidConfig('engine="obstore" needs obstore, which is not installed; pip install "artifactfs[fast]"')
+    where, name = _FAST[family]
+    module = importlib.import_module(f"artifactfs.backends.{where}")
+    unfit = module.unfit(url, options)
+    if unfit is None:
+        kind: type[Any] = getattr(module, name)
+        return kind
+    if engine is None:
+        return None
+    raise InvalidConfig(f'engine="obstore" cannot serve {url!r} with {unfit}: leave engine out, or say engine="{own}"')
 
 
 def _no_options(url: str, options: Mapping[str, Any]) -> None:

@@ -72,14 +72,19 @@ def transient(error: BaseException) -> bool:
     """May the same request succeed if it is sent again: throttling, a server's own failure, a broken connection."""
     answered = refusal(error)
     if answered is not None:
-        if answered.code in LASTING or answered.status in (501, 507):
-            return False
-        return answered.code in PASSING or answered.status == 429 or answered.status >= 500
+        return passes(answered)
     if isinstance(error, (boto.SSLError, aiohttp.ClientSSLError)):
         return False
     return isinstance(error, BROKEN) or (
         isinstance(error, boto.HTTPClientError) and isinstance(_connection_error(error), BROKEN)
     )
+
+
+def passes(answered: Refusal) -> bool:
+    """May the same request succeed after this answer to it?"""
+    if answered.code in LASTING or answered.status in (501, 507):
+        return False
+    return answered.code in PASSING or answered.status == 429 or answered.status >= 500
 
 
 def unsent(error: BaseException) -> bool:
@@ -148,8 +153,11 @@ class Place(NamedTuple):
 def explained(error: BaseException, place: Place) -> ArtifactError:
     """Our error for one that trying again would not help."""
     answered = refusal(error)
-    if answered is None:
-        return _unanswered(error, place)
+    return _unanswered(error, place) if answered is None else refused(answered, place)
+
+
+def refused(answered: Refusal, place: Place) -> ArtifactError:
+    """Our error for an answer that trying again would not change."""
     status, code, message, headers = answered
     said = f"{code}: {message}" if message else code
     if code == "NoSuchBucket":
@@ -193,11 +201,7 @@ def _unanswered(error: BaseException, place: Place) -> ArtifactError:
         what = f"the login has expired or is missing ({type(error).__name__}): log in again (aws sso login)"
         return AccessDenied(place.says(what), store=place.store)
     if isinstance(error, (boto.SSLError, aiohttp.ClientSSLError)):
-        what = (
-            f"no secure connection to {place.endpoint}: if its certificate is your own, name it with AWS_CA_BUNDLE or "
-            "client_kwargs={'verify': path}; if the server speaks plain HTTP, write http:// in endpoint_url"
-        )
-        return BackendError(place.says(what), store=place.store)
+        return no_secure_connection(place)
     if isinstance(
         error, (boto.ProfileNotFound, boto.ConfigParseError, boto.ParamValidationError, TypeError, ValueError)
     ):
@@ -209,21 +213,30 @@ def _unanswered(error: BaseException, place: Place) -> ArtifactError:
     )
 
 
+def no_secure_connection(place: Place) -> BackendError:
+    what = (
+        f"no secure connection to {place.endpoint}: if its certificate is your own, name it with AWS_CA_BUNDLE or "
+        "client_kwargs={'verify': path}; if the server speaks plain HTTP, write http:// in endpoint_url"
+    )
+    return BackendError(place.says(what), store=place.store)
+
+
 def unavailable(error: BaseException, place: Place, *, tries: int, landed: bool) -> BackendUnavailable:
     """Our error for one that more tries or time might have overcome."""
+    return gave_up(_kind(error, place), place, tries=tries, landed=landed)
+
+
+def gave_up(what: str, place: Place, *, tries: int, landed: bool) -> BackendUnavailable:
+    """Our error after so many tries, the last of which failed as *what* says."""
     lost = "; it may have taken effect all the same" if landed else ""
     times = f"{tries} tries" if tries > 1 else "one try"
-    return BackendUnavailable(
-        place.says(f"{_kind(error, place)}, after {times}{lost}"), store=place.store, landed=landed
-    )
+    return BackendUnavailable(place.says(f"{what}, after {times}{lost}"), store=place.store, landed=landed)
 
 
 def _kind(error: BaseException, place: Place) -> str:
     answered = refusal(error)
     if answered is not None:
-        if answered.code in ("SlowDown", "TooManyRequests", "Throttling") or answered.status == 429:
-            return f"the store asks for fewer requests ({answered.code})"
-        return f"the store kept failing ({answered.status}, {answered.code})"
+        return kept_failing(answered)
     inner = _connection_error(error)
     if isinstance(inner, (aiohttp.ClientConnectorDNSError, socket.gaierror)):
         return f"the name of {place.endpoint} is not known: check endpoint_url and the network"
@@ -239,3 +252,10 @@ def _kind(error: BaseException, place: Place) -> str:
     if isinstance(error, ResponseParserError):
         return f"what {place.endpoint} answers is not S3's XML: check endpoint_url"
     return f"the connection to {place.endpoint} broke ({type(inner).__name__})"
+
+
+def kept_failing(answered: Refusal) -> str:
+    """An answer that another try might have changed, for a person."""
+    if answered.code in ("SlowDown", "TooManyRequests", "Throttling") or answered.status == 429:
+        return f"the store asks for fewer requests ({answered.code})"
+    return f"the store kept failing ({answered.status}, {answered.code})"

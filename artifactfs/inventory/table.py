@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from artifactfs.backends.base import Backend
+from artifactfs.backends.base import SUSPENDING, Backend
 from artifactfs.errors import BackendError, InvalidConfig
 from artifactfs.protocol.ops import Op
 from artifactfs.waiting import in_thread
@@ -83,7 +83,7 @@ class Work(Op):
     call: Callable[[], Any] = field(repr=False)
 
     async def perform(self, backend: Backend) -> Any:
-        return await in_thread(self.call) if backend.placement == "loop" else self.call()
+        return await in_thread(self.call) if backend.placement in SUSPENDING else self.call()
 
 
 def is_installed() -> bool:

@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 
 import msgspec
 
-from artifactfs.backends.base import Abilities, Backend, Got
+from artifactfs.backends.base import SUSPENDING, Abilities, Backend, Got
 from artifactfs.errors import UnsafeBackend
 from artifactfs.layout import STORE_FOLDER
 from artifactfs.protocol.ops import Get, Op, Put, Steps
@@ -46,7 +46,7 @@ class Probe(Op):
     folder: str
 
     async def perform(self, backend: Backend) -> Abilities:
-        if backend.placement != "loop":
+        if backend.placement not in SUSPENDING:
             return await backend.probe(self.folder)
         under_way = _PROBES.get(backend)
         # A fork leaves a future behind that nobody will ever end.

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from artifactfs.backends.base import Backend
+from artifactfs.backends.base import SUSPENDING, Backend
 from artifactfs.custody import Custody, DataKey, Seal, check_unwrapped, check_wrapped, fresh_key, told, wrapped_of
 from artifactfs.errors import ArtifactError, BackendError, IntegrityError, InvalidConfig, KeyUnavailable
 from artifactfs.keys.base import told_id
@@ -27,7 +27,7 @@ class Ask(Op):
     call: Callable[[], Any] = field(repr=False)
 
     async def perform(self, backend: Backend) -> Any:
-        return await in_thread(self.call) if backend.placement == "loop" else self.call()
+        return await in_thread(self.call) if backend.placement in SUSPENDING else self.call()
 
 
 def begin(artifact: ArtifactId, write_id: str) -> Steps[Seal | None]:

@@ -15,7 +15,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from artifactfs.backends.base import Backend, Got, Stat
+from artifactfs.backends.base import SUSPENDING, Backend, Got, Stat
 from artifactfs.codecs.base import Codec, Decoder
 from artifactfs.codecs.plain import Plain
 from artifactfs.errors import BackendUnavailable, IntegrityError, KeyUnavailable, UnsupportedFormat, VersionNotFound
@@ -245,7 +245,7 @@ class _Do(Op):
     call: Callable[[], None]
 
     async def perform(self, backend: Backend) -> None:
-        if backend.placement == "loop":
+        if backend.placement in SUSPENDING:
             await in_thread(self.call)
         else:
             self.call()

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from artifactfs.backends.base import WHOLE_LIMIT, Backend, Entry, Page, Unfinished, Upload, Written
+from artifactfs.backends.base import SUSPENDING, WHOLE_LIMIT, Backend, Entry, Page, Unfinished, Upload, Written
 from artifactfs.errors import ArtifactError, BackendError
 
 T = TypeVar("T")
@@ -80,7 +80,7 @@ CUT_OFF = b"before\r\n--==0==--\r\nafter, which a fixed multipart boundary would
 
 def _run(backend: Backend, coro: Coroutine[Any, Any, T]) -> T:
     """Run one coroutine of *backend* to its end, as its `placement` says."""
-    if backend.placement == "loop":
+    if backend.placement in SUSPENDING:
         from fsspec.asyn import get_loop, sync
 
         result: T = sync(get_loop(), lambda: coro)
@@ -117,7 +117,7 @@ def _together(jobs: Sequence[tuple[Backend, Callable[[], Coroutine[Any, Any, T]]
 
 def _gathered(jobs: Sequence[tuple[Backend, Callable[[], Coroutine[Any, Any, T]]]]) -> list[T]:
     """Run all *jobs* at once: as tasks of one loop where the backend lives on one, else by threads."""
-    if jobs[0][0].placement != "loop":
+    if jobs[0][0].placement not in SUSPENDING:
         return _together(jobs)
 
     async def gather() -> list[T]:
@@ -142,7 +142,7 @@ def _order(names: Iterable[str]) -> list[str]:
 
 def _make(backend: Backend, keys: Sequence[str], data: Callable[[str], bytes] = str.encode) -> None:
     """Create all *keys*, 32 at a time where the backend lives on a loop."""
-    if backend.placement != "loop":
+    if backend.placement not in SUSPENDING:
         for key in keys:
             assert _run(backend, backend.create(key, data(key), BINARY)).done
         return
@@ -250,7 +250,7 @@ class BackendConformance:
 
     def test_it_is_a_backend_of_a_known_placement(self, backend: Backend) -> None:
         assert isinstance(backend, Backend)
-        assert backend.placement in ("inline", "thread", "loop")
+        assert backend.placement in ("inline", "thread", "loop", "any")
         assert "://" in backend.url
         assert backend.abilities is None or len(backend.abilities) == 3
         assert backend.abilities is not None or backend.identity, "a probe's answer needs an identity to be kept under"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from artifactfs.backends.base import Abilities, Backend
+from artifactfs.backends.base import SUSPENDING, Abilities, Backend
 from artifactfs.store import ArtifactStore
 from artifactfs.testing import own_run
 from artifactfs.testing.backend import BackendConformance
@@ -35,7 +35,7 @@ class TestBackend(BackendConformance):
         self.single_writer = own.single_writer
         self.atomic_complete = own.found.complete == "atomic"
         self.lists_unfinished = own.found.lists_unfinished
-        self.many = 1100 if clients[0].placement == "loop" else 300  # a page of a server holds a thousand
+        self.many = 1100 if clients[0].placement in SUSPENDING else 300  # a page of a server holds a thousand
         return clients[0]
 
     @pytest.fixture

@@ -1,0 +1,159 @@
+"""What obstore's S3 store is opened with: the settings of `s3_config`, as obstore names them, and which it cannot honour.
+
+obstore reads ``AWS_*`` variables by itself, by rules of its own: whatever decides where requests go, who asks and what a
+write means is therefore said outright, as s3fs and botocore would have it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import botocore.session
+from botocore.credentials import RefreshableCredentials
+from botocore.exceptions import BotoCoreError, NoCredentialsError
+from obstore.store import S3Store
+
+from artifactfs.backends.obstore_client import NEVER, RETRIES_OFF
+from artifactfs.backends.s3_config import S3Settings
+
+_OPTIONS = frozenset(
+    {
+        *("key", "username", "secret", "password", "token", "anon", "profile", "requester_pays", "use_listings_cache"),
+        *("default_block_size", "default_fill_cache", "default_cache_type", "listings_expiry_time", "max_paths"),
+        *("batch_size", "max_concurrency", "endpoint_url", "client_kwargs", "config_kwargs"),
+    }
+)
+_CLIENT = frozenset({"region_name", "aws_access_key_id", "aws_secret_access_key", "aws_session_token"})
+_CONFIG = frozenset(
+    {
+        *("connect_timeout", "read_timeout", "max_pool_connections", "retries"),
+        *("request_checksum_calculation", "response_checksum_validation"),
+    }
+)
+_CONFIGURED = ("ca_bundle", "use_dualstack_endpoint", "use_fips_endpoint", "s3")
+"""Settings of AWS's configuration, or its variables, that change requests."""
+
+_ORDINARY = re.compile(r"(?!.*-iso|us-gov|cn-)[a-z]{2}-[a-z]+-\d+$")
+"""Regions whose service is at ``amazonaws.com``."""
+
+FRESH_FOR = timedelta(minutes=10)
+"""botocore hands out temporary credentials that are good for at least so long, and gets new ones in time when asked."""
+
+
+def unfit(settings: S3Settings) -> str | None:
+    """What of *settings* obstore cannot honour, named as an option or a setting; None where it can honour all."""
+    options = settings.options
+    client, config = options["client_kwargs"], options["config_kwargs"]
+    for name, value in options.items():
+        if value and name not in _OPTIONS:
+            return name
+    for name, value in client.items():
+        if value is not None and name not in _CLIENT:
+            return f"client_kwargs[{name!r}]"
+    for name, value in config.items():
+        if value is not None and name not in _CONFIG and (name, value) != ("signature_version", "s3v4"):
+            return f"config_kwargs[{name!r}]"
+    key, secret, _ = _given(options)
+    if bool(key) != bool(secret):
+        return "key without secret" if key else "secret without key"
+    session = _session(options)
+    try:
+        for name in _CONFIGURED:
+            plain = name == "ca_bundle" and (settings.endpoint or "").startswith("http://")
+            if session.get_config_variable(name) and not plain:
+                return f"the setting {name!r} of the AWS configuration"
+        region = _region(settings, session)
+    except BotoCoreError:
+        return "profile"
+    if settings.endpoint is None and region is None:
+        return "a bucket at AWS without region="  # botocore finds out where it is, obstore does not
+    if settings.endpoint is None and (region is None or not _ORDINARY.match(region)):
+        return f"region={region!r} without endpoint_url="
+    return None
+
+
+def s3_store(settings: S3Settings, credentials: Credentials, read_timeout: float) -> S3Store:
+    """obstore's store for the bucket itself, without the prefix: what a prefix may hold is for keys to say."""
+    options = settings.options
+    region = _region(settings, _session(options)) or "us-east-1"
+    virtual = settings.endpoint is None and "." not in settings.bucket
+    host = f"s3.{region}.amazonaws.com"
+    endpoint = settings.endpoint or (f"https://{settings.bucket}.{host}" if virtual else f"https://{host}")
+    config: dict[str, Any] = {
+        "region": region,
+        "endpoint": endpoint,
+        "aws_endpoint_url_s3": endpoint,
+        "virtual_hosted_style_request": virtual,
+        "conditional_put": "etag",
+        "skip_signature": bool(options.get("anon")),
+        "request_payer": bool(options.get("requester_pays")),
+        "s3_express": False,
+        "unsigned_payload": False,
+    }
+    return S3Store(
+        settings.bucket,
+        config=config,  # type: ignore[arg-type]
+        client_options={
+            "allow_http": endpoint.startswith("http://"),
+            "connect_timeout": timedelta(seconds=options["config_kwargs"]["connect_timeout"]),
+            "read_timeout": timedelta(seconds=read_timeout),
+            "timeout": NEVER,
+        },
+        retry_config=RETRIES_OFF,  # type: ignore[arg-type]
+        credential_provider=None if options.get("anon") else credentials,  # type: ignore[arg-type]
+    )
+
+
+class Credentials:
+    """Who asks: the key and secret that were given, else whoever botocore finds, as it does for s3fs.
+
+    Profiles, logins and roles are botocore's, refreshed by it. obstore asks while it sends; what went wrong then is kept
+    in `problem`, since obstore's exception tells it as text.
+    """
+
+    def __init__(self, settings: S3Settings) -> None:
+        self._options = settings.options
+        self._found: Any = None
+        self.problem: Exception | None = None
+
+    def __call__(self) -> dict[str, Any]:
+        key, secret, token = _given(self._options)
+        if key and secret:
+            return {"access_key_id": key, "secret_access_key": secret, "token": token or None, "expires_at": None}
+        try:
+            if self._found is None:
+                self._found = _session(self._options).get_credentials()
+            if self._found is None:
+                raise NoCredentialsError
+            now = self._found.get_frozen_credentials()
+        except Exception as error:
+            self.problem = error
+            raise
+        self.problem = None
+        passing = isinstance(self._found, RefreshableCredentials)
+        return {
+            "access_key_id": now.access_key,
+            "secret_access_key": now.secret_key,
+            "token": now.token or None,
+            "expires_at": datetime.now(UTC) + FRESH_FOR if passing else None,
+        }
+
+
+def _given(options: Mapping[str, Any]) -> tuple[str | None, str | None, str | None]:
+    """Key, secret and token among the options, as s3fs takes them."""
+    client = options["client_kwargs"]
+    key = options.get("key") or options.get("username") or client.get("aws_access_key_id")
+    secret = options.get("secret") or options.get("password") or client.get("aws_secret_access_key")
+    return key, secret, options.get("token") or client.get("aws_session_token")
+
+
+def _session(options: Mapping[str, Any]) -> Any:
+    return botocore.session.Session(profile=options.get("profile"))
+
+
+def _region(settings: S3Settings, session: Any) -> str | None:
+    region: str | None = settings.options["client_kwargs"].get("region_name") or session.get_config_variable("region")
+    return region
