@@ -1,4 +1,4 @@
-"""fsspec's own suite for filesystems, all 137 of it, over memory, local disk and S3."""
+"""fsspec's own suite for filesystems, all 137 of it, over memory, local disk and S3 by either engine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,15 @@ from .servers import Server
 _fresh = itertools.count()
 
 
-@pytest.fixture(scope="module", params=["memory", "local", pytest.param("moto", marks=pytest.mark.server("moto"))])
+@pytest.fixture(
+    scope="module",
+    params=[
+        "memory",
+        "local",
+        pytest.param("minio", marks=pytest.mark.server("minio")),
+        pytest.param("moto", marks=[pytest.mark.server("moto"), pytest.mark.nightly]),
+    ],
+)
 def shared_fs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> ArtifactFileSystem:
     options: dict[str, Any] = {}
     if request.param == "memory":
@@ -25,8 +33,9 @@ def shared_fs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     elif request.param == "local":
         root, options = str(tmp_path_factory.mktemp("store")), {"durability": "none"}
     else:
-        server: Server = request.getfixturevalue("moto")
-        root, options = server.bucket(), server.storage_options
+        server: Server = request.getfixturevalue(request.param)
+        engine = "obstore" if request.param == "minio" else "s3fs"
+        root, options = server.bucket(), {**server.storage_options, "engine": engine}
     return ArtifactFileSystem(root, skip_instance_cache=True, **options)
 
 
