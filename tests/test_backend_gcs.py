@@ -76,7 +76,7 @@ class Promises(BackendConformance):
 
     @pytest.fixture
     def another(self, backend: GCSBackend) -> Iterator[GCSBackend]:
-        made = GCSBackend(backend.url, options=backend._wire.options)
+        made = GCSBackend(backend.url, options=backend.wire.options)
         yield made
         run(made.close())
 
@@ -236,7 +236,7 @@ def test_an_idle_connection_that_was_closed_is_tried_again_and_counted(through: 
 def test_nobody_else_sends_a_request_again(through: GCSBackend, front: Proxy, method: str) -> None:
     """The HTTP library itself repeats what it holds for harmless, unless it is told not to."""
     run(through.stat("x"))
-    once = GCSBackend(through.url, options=through._wire.options, tries=1)
+    once = GCSBackend(through.url, options=through.wire.options, tries=1)
     run(once.stat("x"))
     front.when(REFUSE, lambda request: request.method == method)
     operation = {"DELETE": once.delete(["x"]), "GET": once.get("x"), "POST": once.create("x", b"", TEXT)}
@@ -606,7 +606,7 @@ def test_credentials_that_are_not_renewed_any_more_are_an_error_that_shows_none(
     google.every = Status(400)
     with pytest.raises(AccessDenied, match=r"could not be renewed.*gcloud auth") as caught:
         run(backend.create("x", b"x", TEXT))
-    shown = f"{caught.value!r} {caught.value.__dict__} {backend!r} {backend._wire!r}"
+    shown = f"{caught.value!r} {caught.value.__dict__} {backend!r} {backend.wire!r}"
     assert "PRIVATE KEY" not in shown and "secret-token" not in shown
     run(backend.close())
 

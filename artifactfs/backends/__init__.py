@@ -14,7 +14,7 @@ _EXTRAS = {"s3": ("s3", "S3Backend"), "gcs": ("gcs", "GCSBackend")}
 _ENGINES = {"s3": "s3fs", "gcs": "gcsfs"}
 """What a family of stores is reached through where nothing else is said or can be had."""
 
-_FAST = {"s3": ("obstore_s3", "ObstoreS3Backend")}
+_FAST = {"s3": ("obstore_s3", "ObstoreS3Backend"), "gcs": ("obstore_gcs", "ObstoreGCSBackend")}
 """Families that the engine obstore can serve: module and class of each; the module's `unfit` tells what keeps it off."""
 
 _SCHEMES = {"s3": "s3", "r2": "s3", "gs": "gcs", "gcs": "gcs"}
@@ -100,7 +100,7 @@ def _fast(family: str, engine: object, url: str, options: Mapping[str, Any]) -> 
         raise InvalidConfig('engine="obstore" needs obstore, which is not installed; pip install "artifactfs[fast]"')
     where, name = _FAST[family]
     module = importlib.import_module(f"artifactfs.backends.{where}")
-    unfit = module.unfit(url, options)
+    unfit = module.unfit(url, options, asked=engine is not None)
     if unfit is None:
         kind: type[Any] = getattr(module, name)
         return kind

@@ -67,10 +67,10 @@ class GCSBackend:
             )
         self.url = f"gs://{bucket}/{prefix}".rstrip("/")
         self.prefix = self._root = f"{prefix}/" if prefix else ""
-        self._wire = Wire(self.url, bucket, options, tries, deadline)
+        self.wire = Wire(self.url, bucket, options, tries, deadline)
         self.single_writer = single_writer
-        self.identity = f"{self._wire.endpoint}/{bucket}"
-        self.abilities = Abilities("atomic", "atomic", "atomic") if is_google(self._wire.endpoint) else None
+        self.identity = f"{self.wire.endpoint}/{bucket}"
+        self.abilities = Abilities("atomic", "atomic", "atomic") if is_google(self.wire.endpoint) else None
         self.max_key: int | None = MAX_NAME - len(self._root.encode())
 
     def __repr__(self) -> str:
@@ -88,18 +88,18 @@ class GCSBackend:
         return await self._write(key, data, content_type, tag)
 
     async def upload(self, key: str, content_type: str) -> Upload:
-        return GCSUpload(self, self._wire, key, self._root + key, _plain(content_type))
+        return GCSUpload(self, self.wire, key, self._root + key, plain_type(content_type))
 
     async def _write(
         self, key: str, data: bytes, content_type: str, generation: str | None, *, once: bool = False
     ) -> Written:
         """One multipart request: a plain media upload's precondition is ignored by fake-gcs-server."""
-        resource = self._wire.resource(self._root + key, _plain(content_type))
-        boundary, body = multipart(resource, _plain(content_type), data)
-        answer, tries = await self._wire.request(
+        resource = self.wire.resource(self._root + key, plain_type(content_type))
+        boundary, body = multipart(resource, plain_type(content_type), data)
+        answer, tries = await self.wire.request(
             f"write {key!r}",
             "POST",
-            self._wire.objects(kind="/upload"),
+            self.wire.objects(kind="/upload"),
             params={
                 "uploadType": "multipart",
                 "fields": "generation",
@@ -113,15 +113,15 @@ class GCSBackend:
         )
         if answer.status == 412:
             return Written(False, tries)
-        return Written(True, tries, self._wire.parsed(answer).get("generation", ""))
+        return Written(True, tries, self.wire.parsed(answer).get("generation", ""))
 
     async def delete(self, keys: Sequence[str]) -> None:
         places = asyncio.Semaphore(DELETES_AT_ONCE)
 
         async def remove(key: str) -> None:
             async with places:
-                target = self._wire.objects(self._root + key)
-                await self._wire.request(f"delete {key!r}", "DELETE", target, good={200, 204, 404}, writes=True)
+                target = self.wire.objects(self._root + key)
+                await self.wire.request(f"delete {key!r}", "DELETE", target, good={200, 204, 404}, writes=True)
 
         for ended in await asyncio.gather(*map(remove, keys), return_exceptions=True):
             if isinstance(ended, BaseException):
@@ -136,13 +136,13 @@ class GCSBackend:
         headers = {"Accept-Encoding": "identity"}
         if start or end is not None:
             headers["Range"] = f"bytes={start}-{'' if end is None else end - 1}"
-        target = self._wire.objects(self._root + key, kind="/download")
-        answer, _ = await self._wire.request(
+        target = self.wire.objects(self._root + key, kind="/download")
+        answer, _ = await self.wire.request(
             f"read {key!r}", "GET", target, params={"alt": "media"}, headers=headers, good={200, 206, 404, 416}
         )
         if answer.status == 404:
             return None
-        with self._wire.understood():
+        with self.wire.understood():
             stat = _stat_of(answer)
         if stat is None:  # a range past the end may be answered without the object's headers
             stat = await self.stat(key)
@@ -152,20 +152,22 @@ class GCSBackend:
         return Got(data, *stat)
 
     async def stat(self, key: str) -> Stat | None:
-        answer, _ = await self._wire.request(
+        answer, _ = await self.wire.request(
             f"look at {key!r}",
             "GET",
-            self._wire.objects(self._root + key),
+            self.wire.objects(self._root + key),
             params={"fields": "generation,size,updated"},
             good={200, 404},
         )
         if answer.status == 404:
             return None
-        found = self._wire.parsed(answer)
-        with self._wire.understood():
+        found = self.wire.parsed(answer)
+        with self.wire.understood():
             return Stat(int(found["size"]), _seconds(found["updated"]), str(found["generation"]))
 
-    async def list(self, folder: str, after: str = "", *, deep: bool = False, limit: int = MAX_PAGE) -> Page:
+    async def list(
+        self, folder: str, after: str = "", *, deep: bool = False, limit: int = MAX_PAGE, newest: bool = False
+    ) -> Page:
         """A page by one request: it begins at a name (``startOffset``, inclusive), never by a token of the server."""
         base = self._root + folder
         wanted = min(limit + (1 if after else 0), MAX_PAGE)
@@ -180,11 +182,11 @@ class GCSBackend:
             skips = after.endswith("/") and not deep
             params["startOffset"] = base + (after[:-1] + "0" if skips else after)
         while True:
-            answer, _ = await self._wire.request(
-                f"list {folder!r}", "GET", self._wire.objects(), params=params, good={200}
+            answer, _ = await self.wire.request(
+                f"list {folder!r}", "GET", self.wire.objects(), params=params, good={200}
             )
-            page = self._wire.parsed(answer)
-            with self._wire.understood():
+            page = self.wire.parsed(answer)
+            with self.wire.understood():
                 found, more = _page(page, len(base), after, wanted), page.get("nextPageToken")
             if found or not more:
                 break
@@ -200,8 +202,8 @@ class GCSBackend:
 
     async def now(self) -> float:
         params = {"prefix": self._root, "maxResults": "1", "fields": "kind"}
-        answer, _ = await self._wire.request("ask the time", "GET", self._wire.objects(), params=params, good={200})
-        with self._wire.understood():
+        answer, _ = await self.wire.request("ask the time", "GET", self.wire.objects(), params=params, good={200})
+        with self.wire.understood():
             return parsedate_to_datetime(answer.headers["Date"]).timestamp()
 
     # --- the rest -----------------------------------------------------------------------------------------------------
@@ -217,10 +219,10 @@ class GCSBackend:
         """A V4 signed URL, for at most 604,800 seconds; a service account signs it, or IAM for its identity."""
         what = f"{self.url}: cannot sign a URL for {key!r}"
         try:
-            filesystem = await self._wire.filesystem()
+            filesystem = await self.wire.filesystem()
             if filesystem.credentials.credentials is None:
                 raise BackendError(f"{what} without credentials; use those of a service account", store=self.url)
-            path = f"{self._wire.bucket}/{self._root}{key}"
+            path = f"{self.wire.bucket}/{self._root}{key}"
             return str(await asyncio.to_thread(filesystem.sign, path, seconds, version="v4"))
         except ArtifactError:
             raise
@@ -232,19 +234,19 @@ class GCSBackend:
             ) from error
 
     async def probe(self, folder: str) -> Abilities:
-        return await probe(self, self._wire, self._root, folder)
+        return await probe(self, self.wire, self._root, folder)
 
     async def settings(self) -> dict[str, Any]:
         """The bucket's own settings, as the JSON API tells them; it takes the permission storage.buckets.get."""
-        target = self._wire.objects().removesuffix("/o")
-        answer, _ = await self._wire.request("read the bucket's settings", "GET", target, good={200})
-        return self._wire.parsed(answer)
+        target = self.wire.objects().removesuffix("/o")
+        answer, _ = await self.wire.request("read the bucket's settings", "GET", target, good={200})
+        return self.wire.parsed(answer)
 
     async def close(self) -> None:
-        await self._wire.close()
+        await self.wire.close()
 
 
-def _plain(content_type: str) -> str:
+def plain_type(content_type: str) -> str:
     """*content_type* where it can stand in a header; a part's header and the object's resource must say the same."""
     return content_type if re.fullmatch(r"[ -~]+", content_type) else "application/octet-stream"
 

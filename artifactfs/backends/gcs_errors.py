@@ -17,6 +17,19 @@ SIGN_IN = (
 )
 
 
+class Unanswered(Exception):
+    """A request that got no answer, as a client other than aiohttp tells it.
+
+    Attributes:
+        why: ``host`` (it has no address), ``trust`` (of its certificate), ``connect``, ``timeout``, ``broken``, or
+            ``answer`` for one that is not as Google's.
+    """
+
+    def __init__(self, why: str, message: str) -> None:
+        self.why = why
+        super().__init__(message)
+
+
 class Refused(Exception):
     """An answer other than those that the request was sent for.
 
@@ -57,6 +70,8 @@ def transient(error: BaseException) -> bool:
     if isinstance(error, Refused):
         throttled = error.status == 403 and error.reason in {"rateLimitExceeded", "userRateLimitExceeded"}
         return throttled or error.status in {408, 409, 429} or _failing(error.status)
+    if isinstance(error, Unanswered):
+        return error.why not in {"trust", "answer"}
     if isinstance(error, aiohttp.ClientSSLError | aiohttp.InvalidURL):
         return False
     if isinstance(error, aiohttp.ClientError | TimeoutError | ConnectionError):
@@ -68,6 +83,8 @@ def unsent(error: BaseException) -> bool:
     """Whether it is certain that a request which ended so had no effect."""
     if isinstance(error, Refused):
         return not _failing(error.status) and error.status != 408
+    if isinstance(error, Unanswered):
+        return error.why in {"host", "trust", "connect"}
     if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
         return True
     return not isinstance(error, aiohttp.ClientError | OSError)  # credentials, which come first
@@ -81,10 +98,17 @@ def explain(gave_up: GaveUp, *, store: str, endpoint: str, bucket: str, doing: s
         doing: what was tried, as in "write 'a/b'".
         writes: whether the request changes anything, so that a lost answer matters.
     """
-    error = gave_up.last
-    tried = "" if len(gave_up.failures) == 1 else f" (tried {len(gave_up.failures)} times)"
-    what = f"{store}: cannot {doing}{tried}: "
     landed = writes and not all(unsent(each) for each in gave_up.failures)
+    tries = len(gave_up.failures)
+    return meaning(gave_up.last, store=store, endpoint=endpoint, bucket=bucket, doing=doing, tries=tries, landed=landed)
+
+
+def meaning(
+    error: BaseException, *, store: str, endpoint: str, bucket: str, doing: str, tries: int, landed: bool
+) -> ArtifactError:
+    """The error to raise for a request that ended with *error*, after so many tries of which one may have *landed*."""
+    tried = "" if tries == 1 else f" (tried {tries} times)"
+    what = f"{store}: cannot {doing}{tried}: "
     if isinstance(error, Refused):
         meant = _refused(error, what, store, endpoint, bucket, landed)
     else:
@@ -121,28 +145,45 @@ def _refused(error: Refused, what: str, store: str, endpoint: str, bucket: str, 
 
 
 def _unanswered(error: BaseException, what: str, store: str, endpoint: str, landed: bool) -> ArtifactError:
-    kind = type(error).__name__
-    if isinstance(error, aiohttp.ClientSSLError):
+    kind = str(error) if isinstance(error, Unanswered) else type(error).__name__
+    why = _why(error)
+    if why == "trust":
         return BackendError(
             f"{what}no trusted TLS connection to {endpoint} ({kind}); check its certificate", store=store
         )
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        advice = f"the host of {endpoint} has no address; check endpoint_url and the network"
-    elif isinstance(error, aiohttp.ClientConnectorError):
-        advice = (
-            f"no connection to {endpoint} ({error.strerror or kind}); check endpoint_url, and that the service runs"
+    if why == "answer":
+        return BackendError(
+            f"{what}{endpoint} does not answer as Google Cloud Storage does ({error}); check endpoint_url", store=store
         )
-    elif isinstance(error, TimeoutError):
+    if why == "host":
+        advice = f"the host of {endpoint} has no address; check endpoint_url and the network"
+    elif why == "connect":
+        said = getattr(error, "strerror", None) or kind
+        advice = f"no connection to {endpoint} ({said}); check endpoint_url, and that the service runs"
+    elif why == "timeout":
         advice = f"{endpoint} did not answer in time; try again, or give the store a longer deadline"
     elif isinstance(error, aiohttp.InvalidURL):
         return InvalidConfig(f"{what}{endpoint!r} is no URL; correct endpoint_url", store=store)
-    elif isinstance(error, aiohttp.ClientError | OSError) or transient(error):
+    elif why == "broken" or isinstance(error, aiohttp.ClientError | OSError) or transient(error):
         advice = f"the connection to {endpoint} broke ({kind}); try again"
     elif type(error).__module__.startswith("google.auth."):
         return AccessDenied(f"{what}the credentials could not be renewed ({kind}); {SIGN_IN}", store=store)
     else:
         return BackendError(f"{what}the request could not be made ({kind})", store=store)
     return BackendUnavailable(what + advice, store=store, landed=landed)
+
+
+def _why(error: BaseException) -> str:
+    """As `Unanswered.why`, or "" for what none of those fits."""
+    if isinstance(error, Unanswered):
+        return error.why
+    if isinstance(error, aiohttp.ClientSSLError):
+        return "trust"
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "host"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return "connect"
+    return "timeout" if isinstance(error, TimeoutError) else ""
 
 
 def refuse_options(error: Exception, store: str, token: object) -> NoReturn:

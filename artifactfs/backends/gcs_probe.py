@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Literal
 
-from artifactfs.backends.base import Abilities, Backend
+from artifactfs.backends.base import Abilities, Ability, Backend
 from artifactfs.backends.gcs_errors import Refused, transient
 from artifactfs.backends.gcs_wire import Answer, Wire, multipart
 from artifactfs.backends.race import Paced, Race, judge, race
@@ -26,8 +26,15 @@ Writer = Callable[[bytes, Paced | None], Awaitable[Outcome]]
 """Writes the bytes, pausing half-way where paced; "ignored" where nothing kept it from that."""
 
 
-async def probe(backend: Backend, wire: Wire, root: str, folder: str) -> Abilities:
+Put = Callable[[str, str, bytes, Paced | None], Awaitable[Answer]]
+"""Sends one write of the bytes to a key if its generation is the one given, and returns whatever was answered."""
+
+
+async def probe(backend: Backend, wire: Wire, root: str, folder: str, also: Put | None = None) -> Abilities:
     """Race writers below *folder*, and leave nothing there.
+
+    Args:
+        also: another way to write whole objects, which is to keep its precondition just so.
 
     Raises:
         BackendError: or what else of `artifactfs.errors`, where the races could not be run.
@@ -36,12 +43,13 @@ async def probe(backend: Backend, wire: Wire, root: str, folder: str) -> Abiliti
     async def attempt(_: int) -> Abilities:
         run = _Probe(backend, wire, root, f"{folder}{uuid.uuid4().hex}/")
         try:
-            create, complete, rewrite = await asyncio.gather(
-                run.judge_new(run.begin_whole), run.judge_new(run.begin_session), run.judge_rewrite()
+            ways = [run.begin_whole, *([run.by(also)] if also else [])]
+            complete, *seen = await asyncio.gather(
+                run.judge_new(run.begin_session), *map(run.judge_new, ways), *map(run.judge_rewrite, ways)
             )
         finally:
             await backend.delete(run.keys)
-        return Abilities(create, complete, rewrite)
+        return Abilities(_weakest(seen[: len(ways)]), complete, _weakest(seen[len(ways) :]))
 
     try:
         return (await retrying(attempt, tries=wire.tries, deadline=wire.deadline, transient=transient))[0]
@@ -85,6 +93,15 @@ class _Probe:
 
         return write
 
+    def by(self, put: Put) -> Begin:
+        async def begin(key: str, generation: str) -> Writer:
+            async def write(data: bytes, paced: Paced | None) -> Outcome:
+                return _outcome(await put(key, generation, data, paced))
+
+            return write
+
+        return begin
+
     async def begin_session(self, key: str, generation: str) -> Writer:
         name = self.root + key
         begun = await self.wire.exchange(
@@ -112,7 +129,7 @@ class _Probe:
 
     # how to judge
 
-    async def judge_new(self, begin: Begin) -> Literal["atomic", "racy", "ignored", "refused"]:
+    async def judge_new(self, begin: Begin) -> Ability:
         """Writes of which each wants the key to be free."""
 
         async def alone() -> Outcome:
@@ -126,19 +143,19 @@ class _Probe:
 
         return await judge(alone, contest)
 
-    async def judge_rewrite(self) -> Literal["atomic", "racy", "ignored", "refused"]:
+    async def judge_rewrite(self, begin: Begin) -> Ability:
         """Writes of which each wants the generation that was there when it began."""
 
         async def alone() -> Outcome:
             key = self._key()
             old = (await self.backend.put(key, b"older", TEXT)).tag
             await self.backend.put(key, ONE, TEXT)
-            return await self._kept(key, await self.begin_whole(key, old), ONE)
+            return await self._kept(key, await begin(key, old), ONE)
 
         async def contest() -> Race:
             key = self._key()
             now = (await self.backend.put(key, b"older", TEXT)).tag
-            return await self._race(key, await self.begin_whole(key, now), await self.begin_whole(key, now))
+            return await self._race(key, await begin(key, now), await begin(key, now))
 
         return await judge(alone, contest)
 
@@ -154,6 +171,12 @@ class _Probe:
             return await two(TWO, None) == "ignored"
 
         return Race(await race(first, second), (ONE, TWO), await self._there(key))
+
+
+def _weakest(seen: Sequence[Ability]) -> Ability:
+    """What can be relied on where one does not know which of several ways is taken."""
+    order: tuple[Ability, ...] = ("ignored", "racy", "refused", "atomic")
+    return min(seen, key=order.index)
 
 
 def _outcome(answer: Answer) -> Outcome:

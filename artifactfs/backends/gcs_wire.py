@@ -11,8 +11,10 @@ import contextlib
 import inspect
 import io
 import json
+import math
 import os
 import secrets
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -30,7 +32,9 @@ CONNECT_SECONDS = 10.0
 
 _RENEW_BEFORE = timedelta(seconds=300)
 
-_FSSPECS_OPTIONS = {"use_listings_cache", "listings_expiry_time", "max_paths", "skip_instance_cache", "batch_size"}
+FSSPECS_OPTIONS = frozenset(
+    {"use_listings_cache", "listings_expiry_time", "max_paths", "skip_instance_cache", "batch_size"}
+)
 
 _of_other_processes: list[object] = []  # kept for ever: closing them here would write into the parent's connections
 
@@ -225,6 +229,24 @@ class Wire:
         ) as response:
             return Answer(response.status, response.headers, await response.read())
 
+    async def authorization(self, spent: str = "") -> tuple[dict[str, str], float]:
+        """The headers that say who asks and who pays, and the time (seconds since the epoch) until which they are good.
+
+        Without ``authorization`` among them where there are no credentials, or where they need a certificate of the
+        client's beside them. *spent* is a token that was refused: the credentials are renewed if it is still theirs.
+        """
+        connection = await self._connected()
+        filesystem = connection.filesystem
+        credentials = filesystem.credentials.credentials
+        if credentials is None or getattr(filesystem, "_use_client_cert", False):
+            return {}, math.inf
+        if spent:
+            await connection.renew(lambda: bool(credentials.token == spent))
+        headers = await connection.authorized({})
+        if payer := filesystem._get_params({}).get("userProject"):
+            headers["x-goog-user-project"] = payer
+        return headers, _renew_at(credentials)
+
     async def filesystem(self) -> Any:
         """gcsfs's instance, of this process and loop."""
         return (await self._connected()).filesystem
@@ -270,7 +292,7 @@ class Wire:
             os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
         from gcsfs.core import GCSFileSystem
 
-        if unknown := self._asked - set(inspect.signature(GCSFileSystem.__init__).parameters) - _FSSPECS_OPTIONS:
+        if unknown := self._asked - set(inspect.signature(GCSFileSystem.__init__).parameters) - FSSPECS_OPTIONS:
             raise InvalidConfig(f"{self.url}: gcsfs has no such option: {', '.join(sorted(unknown))}", store=self.url)
         if "token" not in given and self.endpoint.startswith("http://"):
             given["token"] = "anon"
@@ -319,10 +341,12 @@ def multipart(resource: bytes, content_type: str, data: bytes) -> tuple[str, byt
 
 
 def _lasts(credentials: Any) -> bool:
-    expiry = credentials.expiry
-    return bool(credentials.valid) and (
-        expiry is None or expiry.replace(tzinfo=UTC) - datetime.now(UTC) > _RENEW_BEFORE
-    )
+    return bool(credentials.valid) and time.time() < _renew_at(credentials)
+
+
+def _renew_at(credentials: Any) -> float:
+    expiry: datetime | None = credentials.expiry
+    return math.inf if expiry is None else (expiry.replace(tzinfo=UTC) - _RENEW_BEFORE).timestamp()
 
 
 def _renew(credentials: Any) -> None:

@@ -11,8 +11,8 @@ import os
 from collections.abc import Awaitable, Callable, Collection, Coroutine
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from artifactfs.backends.base import WHOLE_LIMIT
-from artifactfs.backends.obstore_errors import Failed, Failure, failure_of, unsent
+from artifactfs.backends.base import WHOLE_LIMIT, Upload, Written
+from artifactfs.backends.obstore_errors import Failed, Failure, failure_of
 from artifactfs.backends.retry import GaveUp, retrying
 from artifactfs.errors import ArtifactError, BackendUnavailable
 from artifactfs.waiting import to_its_end
@@ -47,6 +47,10 @@ class Dialect(Protocol):
 
     def passes(self, failure: Failure) -> bool:
         """May the same request succeed if it is sent again?"""
+        ...
+
+    def unsent(self, failure: Failure) -> bool:
+        """Is it certain that the request had no effect?"""
         ...
 
     def explained(self, failure: Failure, operation: str, key: str) -> ArtifactError:
@@ -126,7 +130,7 @@ class ObstoreClient:
         except GaveUp as gave_up:
             failures = [_failure(error) for error in gave_up.failures]
             before = failures if gave_up.exhausted else failures[:-1]
-            landed = write and any(not unsent(failure) for failure in before)
+            landed = write and any(not self._dialect.unsent(failure) for failure in before)
             if gave_up.exhausted or landed:
                 raise self._dialect.unavailable(
                     failures[-1], operation, key, tries=len(failures), landed=landed
@@ -181,3 +185,19 @@ async def at_home(make: Callable[[], Coroutine[Any, Any, T]]) -> T:
     if asyncio.get_running_loop() is home:
         return await make()
     return await to_its_end(asyncio.wrap_future(asyncio.run_coroutine_threadsafe(make(), home)))
+
+
+class HomeUpload:
+    """An `artifactfs.backends.base.Upload` whose parts are sent on fsspec's loop, whatever loop writes them."""
+
+    def __init__(self, inner: Upload) -> None:
+        self._inner = inner
+
+    async def write(self, data: bytes) -> None:
+        await at_home(lambda: self._inner.write(data))
+
+    async def commit(self) -> Written:
+        return await at_home(self._inner.commit)
+
+    async def abort(self) -> None:
+        await at_home(self._inner.abort)

@@ -13,9 +13,9 @@ from typing import Any
 
 from obstore.exceptions import GenericError
 
-from artifactfs.backends.base import Abilities, Got, Page, Placement, Stat, Unfinished, Upload, Written
-from artifactfs.backends.obstore_client import UNFIT_KEY, ObstoreClient, at_home, is_usable
-from artifactfs.backends.obstore_errors import Failure, breaks, how_it_broke, insecure
+from artifactfs.backends.base import Abilities, Got, Page, Placement, Stat, Unfinished, Written
+from artifactfs.backends.obstore_client import UNFIT_KEY, HomeUpload, ObstoreClient, at_home, is_usable
+from artifactfs.backends.obstore_errors import Failure, breaks, how_it_broke, insecure, unsent
 from artifactfs.backends.obstore_s3_config import Credentials, s3_store
 from artifactfs.backends.obstore_s3_config import unfit as unfit_settings
 from artifactfs.backends.s3 import BATCH, LONGEST_KEY, S3Backend, unknown_precondition
@@ -33,8 +33,8 @@ RANGE_IGNORED = "non-partial response"
 """What obstore says where a server gives the whole object for a part of it."""
 
 
-def unfit(url: str, options: Mapping[str, Any]) -> str | None:
-    """What of a store's settings this engine cannot honour, by name; None where it can be used."""
+def unfit(url: str, options: Mapping[str, Any], *, asked: bool) -> str | None:
+    """What of a store's settings this engine cannot honour, by name, whether or not it was *asked* for; else None."""
     return unfit_settings(s3_settings(url, options, deadline=1.0))
 
 
@@ -233,22 +233,6 @@ class ObstoreS3Backend:
         await at_home(self._s3.close)
 
 
-class HomeUpload:
-    """An `artifactfs.backends.base.Upload` whose parts are sent on fsspec's loop, whatever loop writes them."""
-
-    def __init__(self, inner: Upload) -> None:
-        self._inner = inner
-
-    async def write(self, data: bytes) -> None:
-        await at_home(lambda: self._inner.write(data))
-
-    async def commit(self) -> Written:
-        return await at_home(self._inner.commit)
-
-    async def abort(self) -> None:
-        await at_home(self._inner.abort)
-
-
 class _S3Dialect:
     """S3's error codes, and who is asked for credentials."""
 
@@ -262,6 +246,9 @@ class _S3Dialect:
 
     def passes(self, failure: Failure) -> bool:
         return passes(_refusal(failure)) or failure.status == 409 if failure.status else breaks(failure)
+
+    def unsent(self, failure: Failure) -> bool:
+        return unsent(failure)
 
     def explained(self, failure: Failure, operation: str, key: str) -> ArtifactError:
         place = self._place(operation, key)

@@ -101,4 +101,5 @@ def _first(backend: Backend) -> Backend:
 
 def _kind(backend: Backend) -> str:
     name = type(backend).__name__
-    return {"S3Backend": "s3", "ObstoreS3Backend": "s3", "GCSBackend": "gcs"}.get(name, "")
+    kinds = {"S3Backend": "s3", "ObstoreS3Backend": "s3", "GCSBackend": "gcs", "ObstoreGCSBackend": "gcs"}
+    return kinds.get(name, "")

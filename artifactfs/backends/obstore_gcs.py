@@ -1,0 +1,379 @@
+"""Objects in a bucket of Google Cloud Storage, with obstore: what every save and load does goes over it.
+
+obstore speaks Google's XML interface. Writes, reads and deletes of whole objects go over that, on the caller's own event
+loop; a create carries ``x-goog-if-generation-match: 0`` and a rewrite the generation that it replaces. The rest goes over
+the JSON interface, by the client of gcsfs with the same settings: listings, since obstore cannot begin a delimited one in
+the middle, nor list beside keys that its paths cannot hold; looks at an object, since a ``HEAD`` does not tell a missing
+bucket from a missing object; uploads in parts, since the XML interface completes them without a precondition; signing, and
+the probe's races. Both interfaces are views of the same objects, with the same generations.
+
+The credentials are gcsfs's too, whatever its option ``token`` says: obstore is given the token that they hold at the time.
+Without credentials (``token="anon"``) everything goes over gcsfs, since obstore cannot leave the signature out of a write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+from obstore.exceptions import UnauthenticatedError
+from obstore.store import GCSStore
+
+from artifactfs.backends.base import Abilities, Got, Page, Placement, Stat, Unfinished, Upload, Written
+from artifactfs.backends.gcs import DELETES_AT_ONCE, MAX_PAGE, GCSBackend, plain_type
+from artifactfs.backends.gcs_errors import Refused, Unanswered, meaning, transient, unsent
+from artifactfs.backends.gcs_probe import probe
+from artifactfs.backends.gcs_wire import CONNECT_SECONDS, FSSPECS_OPTIONS, Answer, Wire, is_google
+from artifactfs.backends.obstore_client import (
+    NEVER,
+    RETRIES_OFF,
+    UNFIT_KEY,
+    HomeUpload,
+    ObstoreClient,
+    at_home,
+    is_usable,
+)
+from artifactfs.backends.obstore_errors import Failure, insecure
+from artifactfs.backends.race import Paced
+from artifactfs.errors import ArtifactError, BackendUnavailable
+
+T = TypeVar("T")
+
+_OPTIONS = FSSPECS_OPTIONS | {
+    *("token", "project", "access", "requester_pays", "endpoint_url"),
+    *("block_size", "cache_timeout", "check_connection", "consistency", "default_location", "secure_serialize"),
+    "version_aware",
+}
+"""Options of gcsfs that reach obstore's requests too, or change none of ours."""
+
+_UNFIT = re.compile(UNFIT_KEY)
+
+
+def unfit(url: str, options: Mapping[str, Any], *, asked: bool) -> str | None:
+    """What of a store's settings this engine cannot honour, by name; None where it can be used.
+
+    Unless it is *asked* for, it does not go to an endpoint that is not Google's: emulators know the JSON interface only.
+    """
+    wire = GCSBackend(url, options=options).wire
+    for name, value in wire.options.items():
+        if value and name not in _OPTIONS:
+            return f"option {name}"
+    token = wire.options.get("token") or ("anon" if wire.endpoint.startswith("http://") else None)
+    if token == "anon":
+        return "token='anon' (without credentials)"
+    return None if asked or is_google(wire.endpoint) else f"the endpoint {wire.endpoint}"
+
+
+class ObstoreGCSBackend:
+    """A `artifactfs.backends.base.Backend` on Google Cloud Storage, whose frequent requests are sent by obstore.
+
+    Args:
+        url, options, single_writer, tries, deadline: as those of `artifactfs.backends.gcs.GCSBackend`; `unfit` tells
+            which options cannot be used.
+
+    Raises:
+        InvalidConfig: *url* names no bucket. Nothing is sent here.
+    """
+
+    placement: Placement = "any"
+    max_segment: int | None = None
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        options: Mapping[str, Any],
+        single_writer: bool = False,
+        tries: int = 5,
+        deadline: float = 60.0,
+    ) -> None:
+        self._gcs = GCSBackend(url, options=options, single_writer=single_writer, tries=tries, deadline=deadline)
+        self.url = self._gcs.url
+        self.prefix = self._gcs.prefix
+        self.identity = f"{self._gcs.identity} by obstore"
+        self.single_writer = single_writer
+        self.abilities = self._gcs.abilities
+        self.max_key = self._gcs.max_key
+        self._credentials = _Credentials(self._gcs.wire)
+        self._client = ObstoreClient(
+            lambda seconds: _Signing(self._gcs.wire, self._credentials, seconds),
+            _Dialect(self._gcs.wire),
+            read_timeout=deadline,
+            tries=tries,
+            deadline=deadline,
+        )
+
+    def __repr__(self) -> str:
+        return f"ObstoreGCSBackend({self.url!r})"
+
+    async def _holds(self, key: str) -> bool:
+        """Can obstore do it: address this key, in this process, with these credentials?"""
+        return is_usable() and _UNFIT.search(self.prefix + key) is None and await self._credentials.are_there()
+
+    # --- writes -------------------------------------------------------------------------------------------------------
+
+    async def create(self, key: str, data: bytes, content_type: str) -> Written:
+        if not await self._holds(key):
+            return await at_home(lambda: self._gcs.create(key, data, content_type))
+        return await self._write(key, data, content_type, "create")
+
+    async def put(self, key: str, data: bytes, content_type: str, *, once: bool = False) -> Written:
+        if not await self._holds(key):
+            return await at_home(lambda: self._gcs.put(key, data, content_type, once=once))
+        return await self._write(key, data, content_type, "overwrite", once=once)
+
+    async def replace(self, key: str, data: bytes, content_type: str, tag: str) -> Written:
+        if not await self._holds(key):
+            return await at_home(lambda: self._gcs.replace(key, data, content_type, tag))
+        return await self._write(key, data, content_type, {"version": tag})
+
+    async def _write(self, key: str, data: bytes, content_type: str, mode: Any, *, once: bool = False) -> Written:
+        path, attributes = self.prefix + key, {"Content-Type": plain_type(content_type), "Cache-Control": "no-store"}
+
+        def put(store: GCSStore) -> Awaitable[Any]:
+            return store.put_async(path, data, attributes=attributes, mode=mode, use_multipart=False)
+
+        answer = await self._client.send(
+            "write",
+            key,
+            lambda signing: signing.send(put),
+            size=len(data),
+            write=True,
+            accept=() if mode == "overwrite" else {412},
+            tries=1 if once else None,
+        )
+        if answer.failure is not None:
+            return Written(False, answer.sent)
+        return Written(True, answer.sent, answer.value["version"] or "")
+
+    async def upload(self, key: str, content_type: str) -> Upload:
+        return HomeUpload(await at_home(lambda: self._gcs.upload(key, content_type)))
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        places = asyncio.Semaphore(DELETES_AT_ONCE)
+
+        async def remove(key: str) -> None:
+            async with places:
+                await self._remove(key)
+
+        for ended in await asyncio.gather(*map(remove, keys), return_exceptions=True):
+            if isinstance(ended, BaseException):
+                raise ended
+
+    async def _remove(self, key: str) -> None:
+        if not await self._holds(key):
+            return await at_home(lambda: self._gcs.delete([key]))
+        path = self.prefix + key
+
+        def remove(store: GCSStore) -> Awaitable[None]:
+            return store.delete_async(path)
+
+        await self._client.send("delete", key, lambda signing: signing.send(remove), write=True, accept={404})
+        return None
+
+    # --- reads --------------------------------------------------------------------------------------------------------
+
+    async def get(self, key: str, start: int = 0, end: int | None = None) -> Got | None:
+        if end is not None and end <= start:
+            return await self._empty(key)
+        if not await self._holds(key):
+            return await at_home(lambda: self._gcs.get(key, start, end))
+        path = self.prefix + key
+        options: Any = {"range": {"offset": start}} if start else None
+        if end is not None:
+            options = {"range": (start, end)}
+
+        async def read(store: GCSStore) -> Got:
+            found = await store.get_async(path, options=options)
+            data, meta = (await found.bytes_async()).to_bytes(), found.meta
+            return Got(data, meta["size"], meta["last_modified"].timestamp(), meta["version"] or "")
+
+        answer = await self._client.send("read", key, lambda signing: signing.send(read), accept={404, 416})
+        if answer.failure is None:
+            got: Got = answer.value
+            return got
+        return None if answer.failure.status == 404 else await self._empty(key)
+
+    async def _empty(self, key: str) -> Got | None:
+        """Nothing of an object: a range beyond its end is refused without a word of its time and generation."""
+        there = await self.stat(key)
+        return None if there is None else Got(b"", *there)
+
+    async def stat(self, key: str) -> Stat | None:
+        return await at_home(lambda: self._gcs.stat(key))
+
+    async def list(
+        self, folder: str, after: str = "", *, deep: bool = False, limit: int = MAX_PAGE, newest: bool = False
+    ) -> Page:
+        return await at_home(lambda: self._gcs.list(folder, after, deep=deep, limit=limit, newest=newest))
+
+    async def now(self) -> float:
+        return await at_home(self._gcs.now)
+
+    # --- the rest -----------------------------------------------------------------------------------------------------
+
+    async def unfinished(self, folder: str) -> Sequence[Unfinished]:
+        return await at_home(lambda: self._gcs.unfinished(folder))
+
+    async def discard(self, upload: Unfinished) -> None:
+        await at_home(lambda: self._gcs.discard(upload))
+
+    async def sign(self, key: str, seconds: int) -> str:
+        return await at_home(lambda: self._gcs.sign(key, seconds))
+
+    async def settings(self) -> dict[str, Any]:
+        """As that of `artifactfs.backends.gcs.GCSBackend`."""
+        return await at_home(self._gcs.settings)
+
+    async def probe(self, folder: str) -> Abilities:
+        """Races over both interfaces: what either lacks, the store lacks."""
+        return await at_home(lambda: probe(self._gcs, self._gcs.wire, self.prefix, folder, also=self._put_raw))
+
+    async def _put_raw(self, key: str, generation: str, data: bytes, paced: Paced | None) -> Answer:
+        """The request that obstore sends for a conditional write, by a client that can stop in its middle."""
+        wire = self._gcs.wire
+        headers = {"x-goog-if-generation-match": generation, "Content-Length": str(len(data))}
+        target = f"/{wire.bucket}/{quote(self.prefix + key, safe='')}"
+        headers["Content-Type"] = "text/plain"
+        return await wire.exchange("PUT", target, None, headers, paced(data) if paced else data)
+
+    async def close(self) -> None:
+        self._client.close()
+        await at_home(self._gcs.close)
+
+
+class _Credentials:
+    """The headers that gcsfs's credentials make, remembered for as long as they are good."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self.headers: Mapping[str, str] = {}
+        self._until = 0.0
+
+    async def are_there(self) -> bool:
+        """Renew them where it is time. False also where they cannot be had: gcsfs's client then says why."""
+        if time.time() >= self._until:
+            try:
+                await self._ask("")
+            except Exception:  # noqa: BLE001 - of five libraries; it is met again where it is explained
+                return False
+        return self.headers.get("authorization", "").startswith("Bearer ")
+
+    async def renew(self, spent: Mapping[str, str]) -> None:
+        """Get others than *spent*, which were refused, unless somebody else just did."""
+        if self.headers is spent:
+            await self._ask(_token(spent))
+
+    async def _ask(self, spent: str) -> None:
+        headers, self._until = await at_home(lambda: self._wire.authorization(spent))
+        if headers != self.headers:
+            self.headers = headers
+
+
+class _Signing:
+    """obstore's store for the bucket, made anew whenever the credentials change."""
+
+    def __init__(self, wire: Wire, credentials: _Credentials, seconds: float) -> None:
+        self._wire = wire
+        self._credentials = credentials
+        self._seconds = seconds
+        self._made: tuple[Mapping[str, str], GCSStore] | None = None
+
+    async def send(self, request: Callable[[GCSStore], Awaitable[T]]) -> T:
+        """Send *request*; once more where the token was refused before its time, which had no effect."""
+        headers, store = self._signed()
+        try:
+            return await request(store)
+        except UnauthenticatedError as refused:
+            try:
+                await self._credentials.renew(headers)
+            except Exception:  # noqa: BLE001 - what was said of these is what counts
+                raise refused from None
+            if self._credentials.headers is headers:
+                raise
+        return await request(self._signed()[1])
+
+    def _signed(self) -> tuple[Mapping[str, str], GCSStore]:
+        headers = self._credentials.headers
+        if self._made is None or self._made[0] is not headers:
+            # The bucket itself, without the prefix: what a prefix may hold is for keys to say. What decides where
+            # requests go and who asks is said outright: obstore would look for it in variables of its own.
+            store = GCSStore(
+                self._wire.bucket,
+                base_url=self._wire.endpoint,
+                bearer_token=_token(headers),
+                skip_signature=False,
+                client_options={
+                    "allow_http": self._wire.endpoint.startswith("http://"),
+                    "connect_timeout": timedelta(seconds=min(CONNECT_SECONDS, self._wire.deadline)),
+                    "read_timeout": timedelta(seconds=self._seconds),
+                    "timeout": NEVER,
+                    "default_headers": {
+                        name.lower(): value
+                        for name, value in headers.items()
+                        if name.lower() not in {"authorization", "user-agent"}
+                    },
+                },
+                retry_config=RETRIES_OFF,  # type: ignore[arg-type]
+            )
+            self._made = headers, store
+        return self._made
+
+
+def _token(headers: Mapping[str, str]) -> str:
+    return headers["authorization"].removeprefix("Bearer ")
+
+
+class _Dialect:
+    """Google's answers in our words, which are those of `artifactfs.backends.gcs_errors`."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+
+    def passes(self, failure: Failure) -> bool:
+        return transient(_as_error(failure))
+
+    def unsent(self, failure: Failure) -> bool:
+        return unsent(_as_error(failure))
+
+    def explained(self, failure: Failure, operation: str, key: str) -> ArtifactError:
+        return self._meaning(failure, operation, key, 1, False)
+
+    def unavailable(
+        self, failure: Failure, operation: str, key: str, *, tries: int, landed: bool
+    ) -> BackendUnavailable:
+        error = self._meaning(failure, operation, key, tries, landed)
+        assert isinstance(error, BackendUnavailable)
+        return error
+
+    def _meaning(self, failure: Failure, operation: str, key: str, tries: int, landed: bool) -> ArtifactError:
+        wire = self._wire
+        return meaning(
+            _as_error(failure),
+            store=wire.url,
+            endpoint=wire.endpoint,
+            bucket=wire.bucket,
+            doing=f"{operation} {key!r}",
+            tries=tries,
+            landed=landed,
+        )
+
+
+def _as_error(failure: Failure) -> Exception:
+    if failure.status:
+        return Refused(failure.status, failure.message.encode())
+    if not failure.broken:
+        return Unanswered("answer", failure.detail)
+    if failure.broken == "Connect":
+        if insecure(failure):
+            return Unanswered("trust", "obstore")
+        if "dns error" in failure.debug:
+            return Unanswered("host", "obstore")
+        said = "Connection refused" if "ConnectionRefused" in failure.debug else "obstore"
+        return Unanswered("connect", said)
+    return Unanswered("timeout" if failure.broken == "Timeout" else "broken", failure.broken)
