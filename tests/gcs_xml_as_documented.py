@@ -13,7 +13,7 @@ import contextlib
 import hashlib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.utils import formatdate
 from typing import Literal
 from urllib.parse import unquote
@@ -49,6 +49,7 @@ class GoogleXML(Google):
     """A running server of both interfaces. `xml_precondition` says what becomes of ``x-goog-if-generation-match``."""
 
     xml_precondition: Literal["atomic", "racy", "ignored", "refused"] = "atomic"
+    payers: list[str] = field(default_factory=list)
 
 
 class XMLHandler(Handler):
@@ -62,12 +63,16 @@ class XMLHandler(Handler):
             return super()._error(status, message, reason)
         code = reason if status == 404 else CODES.get(status, "Error")
         head = '<?xml version="1.0" encoding="UTF-8"?>'
-        body = f"{head}<Error><Code>{code}</Code><Message>{escape(message)}</Message></Error>"
+        said = f"<Message>{escape(message)}</Message>"
+        if status == 403:
+            said = f"<Message>Access denied.</Message><Details>{escape(message)}</Details>"
+        body = f"{head}<Error><Code>{code}</Code>{said}</Error>"
         return self._answer(status, body.encode(), {"Content-Type": "application/xml; charset=UTF-8"})
 
     def _serve(self, path: str) -> None:
         if not self._is_xml():
             return super()._serve(path)
+        self.google.payers.append(self.headers.get("x-goog-user-project", ""))
         bucket, _, name = (unquote(part) for part in path[1:].partition("/"))
         sent = {header.lower() for header in self.headers}
         if self.query or not name or "//" in path or not sent <= EVERYWHERE | KNOWN.get(self.command, set()):

@@ -62,7 +62,9 @@ def failure_of(error: BaseException) -> Failure:
     said, _, debug = str(error).partition("\n\nDebug source:\n")
     if answered := _ANSWERED.search(said):
         status, body = int(answered[1]), answered[2]
-        code, message = _element("Code", body), _element("Message", body)
+        code = _element("Code", body)
+        # Details: where Google says who lacks what.
+        message = " ".join(filter(None, (_element("Message", body), _element("Details", body))))
         return Failure(status, code or str(status), message[:300], _element("Region", body))
     if _REDIRECTED in said:
         return Failure(301, "301")

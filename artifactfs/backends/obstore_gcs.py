@@ -15,34 +15,19 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import timedelta
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import Any
 from urllib.parse import quote
 
-from obstore.exceptions import UnauthenticatedError
 from obstore.store import GCSStore
 
 from artifactfs.backends.base import Abilities, Got, Page, Placement, Stat, Unfinished, Upload, Written
 from artifactfs.backends.gcs import DELETES_AT_ONCE, MAX_PAGE, GCSBackend, plain_type
-from artifactfs.backends.gcs_errors import Refused, Unanswered, meaning, transient, unsent
 from artifactfs.backends.gcs_probe import probe
-from artifactfs.backends.gcs_wire import CONNECT_SECONDS, FSSPECS_OPTIONS, Answer, Wire, is_google
-from artifactfs.backends.obstore_client import (
-    NEVER,
-    RETRIES_OFF,
-    UNFIT_KEY,
-    HomeUpload,
-    ObstoreClient,
-    at_home,
-    is_usable,
-)
-from artifactfs.backends.obstore_errors import Failure, insecure
+from artifactfs.backends.gcs_wire import FSSPECS_OPTIONS, Answer, is_google
+from artifactfs.backends.obstore_client import UNFIT_KEY, HomeUpload, ObstoreClient, at_home, is_usable
+from artifactfs.backends.obstore_gcs_client import Credentials, GCSDialect, Signing
 from artifactfs.backends.race import Paced
-from artifactfs.errors import ArtifactError, BackendUnavailable
-
-T = TypeVar("T")
 
 _OPTIONS = FSSPECS_OPTIONS | {
     *("token", "project", "access", "requester_pays", "endpoint_url"),
@@ -99,10 +84,10 @@ class ObstoreGCSBackend:
         self.single_writer = single_writer
         self.abilities = self._gcs.abilities
         self.max_key = self._gcs.max_key
-        self._credentials = _Credentials(self._gcs.wire)
+        self._credentials = Credentials(self._gcs.wire)
         self._client = ObstoreClient(
-            lambda seconds: _Signing(self._gcs.wire, self._credentials, seconds),
-            _Dialect(self._gcs.wire),
+            lambda seconds: Signing(self._gcs.wire, self._credentials, seconds),
+            GCSDialect(self._gcs.wire),
             read_timeout=deadline,
             tries=tries,
             deadline=deadline,
@@ -245,135 +230,3 @@ class ObstoreGCSBackend:
     async def close(self) -> None:
         self._client.close()
         await at_home(self._gcs.close)
-
-
-class _Credentials:
-    """The headers that gcsfs's credentials make, remembered for as long as they are good."""
-
-    def __init__(self, wire: Wire) -> None:
-        self._wire = wire
-        self.headers: Mapping[str, str] = {}
-        self._until = 0.0
-
-    async def are_there(self) -> bool:
-        """Renew them where it is time. False also where they cannot be had: gcsfs's client then says why."""
-        if time.time() >= self._until:
-            try:
-                await self._ask("")
-            except Exception:  # noqa: BLE001 - of five libraries; it is met again where it is explained
-                return False
-        return self.headers.get("authorization", "").startswith("Bearer ")
-
-    async def renew(self, spent: Mapping[str, str]) -> None:
-        """Get others than *spent*, which were refused, unless somebody else just did."""
-        if self.headers is spent:
-            await self._ask(_token(spent))
-
-    async def _ask(self, spent: str) -> None:
-        headers, self._until = await at_home(lambda: self._wire.authorization(spent))
-        if headers != self.headers:
-            self.headers = headers
-
-
-class _Signing:
-    """obstore's store for the bucket, made anew whenever the credentials change."""
-
-    def __init__(self, wire: Wire, credentials: _Credentials, seconds: float) -> None:
-        self._wire = wire
-        self._credentials = credentials
-        self._seconds = seconds
-        self._made: tuple[Mapping[str, str], GCSStore] | None = None
-
-    async def send(self, request: Callable[[GCSStore], Awaitable[T]]) -> T:
-        """Send *request*; once more where the token was refused before its time, which had no effect."""
-        headers, store = self._signed()
-        try:
-            return await request(store)
-        except UnauthenticatedError as refused:
-            try:
-                await self._credentials.renew(headers)
-            except Exception:  # noqa: BLE001 - what was said of these is what counts
-                raise refused from None
-            if self._credentials.headers is headers:
-                raise
-        return await request(self._signed()[1])
-
-    def _signed(self) -> tuple[Mapping[str, str], GCSStore]:
-        headers = self._credentials.headers
-        if self._made is None or self._made[0] is not headers:
-            # The bucket itself, without the prefix: what a prefix may hold is for keys to say. What decides where
-            # requests go and who asks is said outright: obstore would look for it in variables of its own.
-            store = GCSStore(
-                self._wire.bucket,
-                base_url=self._wire.endpoint,
-                bearer_token=_token(headers),
-                skip_signature=False,
-                client_options={
-                    "allow_http": self._wire.endpoint.startswith("http://"),
-                    "connect_timeout": timedelta(seconds=min(CONNECT_SECONDS, self._wire.deadline)),
-                    "read_timeout": timedelta(seconds=self._seconds),
-                    "timeout": NEVER,
-                    "default_headers": {
-                        name.lower(): value
-                        for name, value in headers.items()
-                        if name.lower() not in {"authorization", "user-agent"}
-                    },
-                },
-                retry_config=RETRIES_OFF,  # type: ignore[arg-type]
-            )
-            self._made = headers, store
-        return self._made
-
-
-def _token(headers: Mapping[str, str]) -> str:
-    return headers["authorization"].removeprefix("Bearer ")
-
-
-class _Dialect:
-    """Google's answers in our words, which are those of `artifactfs.backends.gcs_errors`."""
-
-    def __init__(self, wire: Wire) -> None:
-        self._wire = wire
-
-    def passes(self, failure: Failure) -> bool:
-        return transient(_as_error(failure))
-
-    def unsent(self, failure: Failure) -> bool:
-        return unsent(_as_error(failure))
-
-    def explained(self, failure: Failure, operation: str, key: str) -> ArtifactError:
-        return self._meaning(failure, operation, key, 1, False)
-
-    def unavailable(
-        self, failure: Failure, operation: str, key: str, *, tries: int, landed: bool
-    ) -> BackendUnavailable:
-        error = self._meaning(failure, operation, key, tries, landed)
-        assert isinstance(error, BackendUnavailable)
-        return error
-
-    def _meaning(self, failure: Failure, operation: str, key: str, tries: int, landed: bool) -> ArtifactError:
-        wire = self._wire
-        return meaning(
-            _as_error(failure),
-            store=wire.url,
-            endpoint=wire.endpoint,
-            bucket=wire.bucket,
-            doing=f"{operation} {key!r}",
-            tries=tries,
-            landed=landed,
-        )
-
-
-def _as_error(failure: Failure) -> Exception:
-    if failure.status:
-        return Refused(failure.status, failure.message.encode())
-    if not failure.broken:
-        return Unanswered("answer", failure.detail)
-    if failure.broken == "Connect":
-        if insecure(failure):
-            return Unanswered("trust", "obstore")
-        if "dns error" in failure.debug:
-            return Unanswered("host", "obstore")
-        said = "Connection refused" if "ConnectionRefused" in failure.debug else "obstore"
-        return Unanswered("connect", said)
-    return Unanswered("timeout" if failure.broken == "Timeout" else "broken", failure.broken)
