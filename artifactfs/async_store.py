@@ -11,12 +11,12 @@ from types import TracebackType
 from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, overload
 
 from artifactfs.async_files import AsyncArtifactReader, AsyncArtifactWriter
-from artifactfs.backends.base import Backend
+from artifactfs.backends.base import WHOLE_LIMIT, Backend
 from artifactfs.bulk import Executor
 from artifactfs.content import Fetched
 from artifactfs.diff import Diff, compare
 from artifactfs.drivers import acall, aiterate, arun, iterate, run
-from artifactfs.errors import PointerNotManaged
+from artifactfs.errors import ArtifactError, PointerNotManaged
 from artifactfs.following import Follow, fetch
 from artifactfs.inventory.refresh import Inventory
 from artifactfs.keys.base import Identity, KeyProvider
@@ -42,6 +42,7 @@ from artifactfs.store import (
     reopen,
     rescope,
     show_return,
+    tell,
     telling,
 )
 from artifactfs.verifying import Checkpoint, Progress, VerifyReport, averify_all
@@ -61,8 +62,11 @@ def awaited(method: Callable[Concatenate[Ops, P], Steps[T]]) -> Callable[Concate
 
     @wraps(method)
     async def wrapped(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        with telling(self._core, self._about(*args, **kwargs)):
+        try:
             return await arun(method(self._ops, *args, **kwargs), self._core.backend)
+        except ArtifactError as error:
+            tell(error, self._core, self._about(*args, **kwargs))
+            raise
 
     show_return(wrapped, "{}")
     return wrapped
@@ -289,6 +293,8 @@ class AsyncScope:
         Where the task is cancelled, what it had sent is dropped and nothing is published; a cancellation that comes while
         the payload is being published waits for the answer first.
         """
+        if type(data) is bytes and len(data) <= WHOLE_LIMIT:
+            return await self._save_whole(name, data, mime_type, metadata, expect)
         source = AsyncPieceSource(data)
         head, whole = await source.head()
         if whole:
@@ -305,9 +311,16 @@ class AsyncScope:
         metadata: Mapping[str, Any] | None,
         expect: Expected | None,
     ) -> Blob:
-        with telling(self._core, self._about(name)):
-            async with self._core.turns.for_task(f"{self.id.folder}{name}"):
-                return await arun(self._ops.save(name, data, True, mime_type, metadata, expect), self._core.backend)
+        core = self._core
+        steps = self._ops.save(name, data, True, mime_type, metadata, expect)
+        try:
+            if core.backend.placement == "inline":  # no other task runs meanwhile
+                return run(steps, core.backend)
+            async with core.turns.for_task(f"{self.id.folder}{name}"):
+                return await arun(steps, core.backend)
+        except ArtifactError as error:
+            tell(error, core, self._about(name))
+            raise
 
     async def load(self, name: str, version: Version = None, *, follow: bool | Follow = False) -> Artifact:
         """As `Scope.load`."""

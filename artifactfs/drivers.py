@@ -7,10 +7,11 @@ which is faster there. Where a backend's coroutines may run is its own say (`Bac
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
-from artifactfs.backends.base import Backend, Upload
+from artifactfs.backends.base import SUSPENDING, Backend, Upload
 from artifactfs.protocol.ops import Batch, Emit, Lazy, Op, Pull, Rewind, Steps
 from artifactfs.waiting import in_thread, result_of, to_its_end
 
@@ -18,6 +19,9 @@ T = TypeVar("T")
 
 IN_FLIGHT = 64
 """Operations of one batch that are sent at the same time."""
+
+TURN = 0.05
+"""Seconds for which steps have a worker thread, of which there are few, before others that wait for one get it."""
 
 
 class Source(Protocol):
@@ -83,21 +87,22 @@ def _answer(
 
 def perform(batch: Batch, backend: Backend, source: Source | None) -> tuple[Any, ...]:
     """The answers to *batch*."""
-    if len(batch) == 2 and isinstance(batch[1], Pull) and source is not None:
-        return perform(batch[:1], backend, None)[0], source.pull()
-    if isinstance(batch[0], Pull):
-        assert source is not None
-        return (source.pull(),)
-    if isinstance(batch[0], Rewind):
-        return (source is not None and source.rewind(),)
-    if backend.placement == "loop":
+    if source is not None or not isinstance(batch[0], Op):
+        if len(batch) == 2 and isinstance(batch[1], Pull) and source is not None:
+            return perform(batch[:1], backend, None)[0], source.pull()
+        if isinstance(batch[0], Pull):
+            assert source is not None
+            return (source.pull(),)
+        if isinstance(batch[0], Rewind):
+            return (source is not None and source.rewind(),)
+    if backend.placement in SUSPENDING:
         return call(backend, lambda: _all(batch, backend))
-    return _finish(_in_turn(batch, backend))
+    return tuple([_finish(op.perform(backend)) for op in batch])  # type: ignore[union-attr]
 
 
 def call(backend: Backend, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Run one coroutine of *backend* where it belongs, and wait for its end, also when interrupted."""
-    if backend.placement != "loop":
+    if backend.placement not in SUSPENDING:
         return _finish(make())
     home = get_home_loop()
     if asyncio._get_running_loop() is home:
@@ -108,7 +113,7 @@ def call(backend: Backend, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
 
 
 def get_home_loop() -> asyncio.AbstractEventLoop:
-    """The loop on which backends of placement "loop" live."""
+    """The loop on which backends of placement "loop" live, and those of placement "any" for ordinary code."""
     from fsspec.asyn import get_loop
 
     loop: asyncio.AbstractEventLoop = get_loop()
@@ -117,7 +122,7 @@ def get_home_loop() -> asyncio.AbstractEventLoop:
 
 def drop(backend: Backend, upload: Upload) -> None:
     """Abort *upload* without waiting for a network: for a garbage collector, which may run anywhere."""
-    if backend.placement == "loop":
+    if backend.placement in SUSPENDING:
         asyncio.run_coroutine_threadsafe(upload.abort(), get_home_loop())
     else:
         _finish(upload.abort())
@@ -138,10 +143,6 @@ def _one(op: Any, backend: Backend) -> Coroutine[Any, Any, Any]:
     return op.perform(backend)
 
 
-async def _in_turn(batch: Batch, backend: Backend) -> tuple[Any, ...]:
-    return tuple([await _one(op, backend) for op in batch])
-
-
 async def _all(batch: Batch, backend: Backend) -> tuple[Any, ...]:
     """Every operation is let end before an error is raised: none goes on unseen behind its caller's back."""
     if len(batch) == 1:
@@ -158,6 +159,10 @@ async def _all(batch: Batch, backend: Backend) -> tuple[Any, ...]:
 
 async def arun(steps: Steps[T], backend: Backend, source: AsyncSource | None = None) -> T:
     """As `run`, from an event loop, which is never blocked."""
+    if source is None and backend.placement == "inline":
+        return run(steps, backend)
+    if source is None and backend.placement == "thread":
+        return await _in_threads(steps, backend)
     answers: tuple[Any, ...] | None = None
     error: BaseException | None = None
     while True:
@@ -204,9 +209,56 @@ async def aperform(batch: Batch, backend: Backend, source: AsyncSource | None) -
         return (await source.pull(),)
     if isinstance(batch[0], Rewind):
         return (source is not None and await source.rewind(),)
-    if backend.placement == "loop":
+    if backend.placement in SUSPENDING:
         return await acall(backend, lambda: _all(batch, backend))
-    return await acall(backend, lambda: _in_turn(batch, backend))
+    if backend.placement == "inline":
+        return perform(batch, backend, None)
+    return await in_thread(lambda: perform(batch, backend, None))
+
+
+class _Turns(Generic[T]):
+    """Steps that worker threads run, many operations to a hop, which takes longer than most operations do.
+
+    `cancelled` is thrown into the steps where the answers of the batch under way would have gone: whoever is cancelled
+    waits for that batch, and for what the steps do to clean up.
+    """
+
+    def __init__(self, steps: Steps[T], backend: Backend) -> None:
+        self.steps, self.backend = steps, backend
+        self.answers: tuple[Any, ...] | None = None
+        self.error: BaseException | None = None
+        self.cancelled: asyncio.CancelledError | None = None
+        self.result: tuple[T] | None = None
+
+    def take(self) -> None:
+        """Run the steps to their end, or for a while, so that what waits for a thread gets one."""
+        end = time.monotonic() + TURN
+        while time.monotonic() < end:
+            cancelled, self.cancelled = self.cancelled, None
+            error = cancelled or self.error
+            try:
+                batch = self.steps.send(self.answers) if error is None else self.steps.throw(error)
+            except StopIteration as stop:
+                self.result = (stop.value,)
+                return
+            self.answers, self.error = _answer(batch, self.backend, None)
+
+
+async def _in_threads(steps: Steps[T], backend: Backend) -> T:
+    """`run` in worker threads."""
+    turns = _Turns(steps, backend)
+    while turns.result is None:
+        turn = asyncio.get_running_loop().run_in_executor(None, turns.take)
+        while not turn.done():
+            try:
+                await asyncio.wait([turn])
+            except asyncio.CancelledError as error:
+                turns.cancelled = error
+        if turn.exception() is not None or turns.result is not None:
+            if turns.cancelled is not None:
+                raise turns.cancelled
+            turn.result()
+    return turns.result[0]
 
 
 async def _meanwhile(part: asyncio.Future[tuple[Any, ...]], source: AsyncSource) -> tuple[Any, ...]:
@@ -228,6 +280,8 @@ async def acall(backend: Backend, make: Callable[[], Coroutine[Any, Any, T]]) ->
         return await make()
     if backend.placement == "thread":
         return await in_thread(lambda: _finish(make()))
+    if backend.placement == "any":
+        return await to_its_end(asyncio.ensure_future(make()))
     home = get_home_loop()
     if home is asyncio.get_running_loop():
         return await to_its_end(asyncio.ensure_future(make()))

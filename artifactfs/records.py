@@ -8,9 +8,11 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import secrets
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
@@ -232,7 +234,7 @@ def _garbled(key: str, error: Exception) -> IntegrityError:
 
 def new_write_id() -> str:
     """32 hex digits that no other save has."""
-    return secrets.token_hex(16)
+    return os.urandom(16).hex()
 
 
 def fence_payload() -> bytes:
@@ -302,7 +304,13 @@ def tombstone(
 
 def longest_tombstone(filename: str, version: int) -> int:
     """The most bytes of a tombstone that nothing authenticates: every other record is longer."""
-    return len(encode(tombstone(filename, version, "0" * 32, "deleted", _LONGEST_TIME)))
+    return _longest_tombstone(filename) + len(str(version))
+
+
+@lru_cache(maxsize=1000)  # every version of a listing is asked for
+def _longest_tombstone(filename: str) -> int:
+    """Without its number."""
+    return len(encode(tombstone(filename, 0, "0" * 32, "deleted", _LONGEST_TIME))) - 1
 
 
 _LONGEST_TIME = datetime(2000, 1, 1, 0, 0, 0, 1, tzinfo=UTC)

@@ -10,7 +10,7 @@ from datetime import datetime
 from functools import wraps
 from typing import Any, Concatenate, Literal, ParamSpec, TypeAlias, TypeVar, overload
 
-from artifactfs.backends.base import Backend
+from artifactfs.backends.base import WHOLE_LIMIT, Backend
 from artifactfs.bulk import Executor
 from artifactfs.content import Fetched
 from artifactfs.diff import Diff, compare
@@ -49,8 +49,11 @@ def blocking(method: Callable[Concatenate[Ops, P], Steps[T]]) -> Callable[Concat
 
     @wraps(method)
     def wrapped(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        with telling(self._core, self._about(*args, **kwargs)):
+        try:
             return run(method(self._ops, *args, **kwargs), self._core.backend)
+        except ArtifactError as error:
+            tell(error, self._core, self._about(*args, **kwargs))
+            raise
 
     show_return(wrapped, "{}")
     return wrapped
@@ -90,8 +93,13 @@ class telling:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, ArtifactError):
-            error.store = error.store or self.core.backend.url
-            error.artifact = error.artifact or self.about
+            tell(error, self.core, self.about)
+
+
+def tell(error: ArtifactError, core: Core, about: str | None) -> None:
+    """Tell *error* which store it came from, and what was asked for there."""
+    error.store = error.store or core.backend.url
+    error.artifact = error.artifact or about
 
 
 def older_stores(read_through: Sequence[Older]) -> list[ArtifactStore]:
@@ -394,6 +402,8 @@ class Scope:
             UnsafeBackend: this store would lose saves.
             BackendUnavailable: the store did not answer; ``landed`` tells whether the version may be there.
         """
+        if type(data) is bytes and len(data) <= WHOLE_LIMIT:
+            return self._save_whole(name, data, mime_type, metadata, expect)
         source = PieceSource(data)
         head, whole = source.head()
         if whole:
@@ -410,8 +420,13 @@ class Scope:
         metadata: Mapping[str, Any] | None,
         expect: Expected | None,
     ) -> Blob:
-        with telling(self._core, self._about(name)), self._core.turns.for_thread(f"{self.id.folder}{name}"):
-            return run(self._ops.save(name, data, True, mime_type, metadata, expect), self._core.backend)
+        core = self._core
+        try:
+            with core.turns.for_thread(f"{self.id.folder}{name}"):
+                return run(self._ops.save(name, data, True, mime_type, metadata, expect), core.backend)
+        except ArtifactError as error:
+            tell(error, core, self._about(name))
+            raise
 
     def load(self, name: str, version: Version = None, *, follow: bool | Follow = False) -> Artifact:
         """As the operation behind it; with *follow* the content of a pointer is fetched from where it points to.

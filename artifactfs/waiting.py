@@ -7,10 +7,13 @@ import concurrent.futures
 import os
 import threading
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 from weakref import WeakValueDictionary
 
 T = TypeVar("T")
+
+KEPT_LOCKS = 1000
+"""Names whose locks are kept; beyond that all are made anew."""
 
 
 async def to_its_end(future: asyncio.Future[T]) -> T:
@@ -47,17 +50,35 @@ class Turns:
     """One at a time for each key, among the threads or the tasks of one process.
 
     Not for correctness: savers of one name within a process would only take numbers from each other, which costs requests
-    that grow with their square. A lock lives as long as somebody waits for it, and no fork inherits one.
+    that grow with their square. No fork inherits a lock. So many threads' locks are kept, for to make one takes longer than
+    to find it; a task's lives as long as somebody waits for it, since it belongs to a loop.
     """
 
     def __init__(self) -> None:
-        self._locks: WeakValueDictionary[tuple[int, str], Any] = WeakValueDictionary()
+        self._locks: dict[tuple[int, str], threading.RLock] = {}
+        self._tasks: WeakValueDictionary[tuple[int, str], asyncio.Lock] = WeakValueDictionary()
 
     def for_thread(self, key: str) -> threading.RLock:
         """Reentrant: a signal handler may save what the thread that it interrupts is saving."""
-        lock: threading.RLock = self._locks.setdefault((os.getpid(), key), threading.RLock())
+        place = (_forks, key)
+        lock = self._locks.get(place)
+        if lock is None:
+            if len(self._locks) >= KEPT_LOCKS:
+                self._locks.clear()
+            lock = self._locks.setdefault(place, threading.RLock())
         return lock
 
     def for_task(self, key: str) -> asyncio.Lock:
-        lock: asyncio.Lock = self._locks.setdefault((id(asyncio.get_running_loop()), key), asyncio.Lock())
-        return lock
+        return self._tasks.setdefault((id(asyncio.get_running_loop()), key), asyncio.Lock())
+
+
+_forks = 0
+
+
+def _forked() -> None:
+    global _forks
+    _forks += 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)

@@ -254,20 +254,20 @@ def test_absent_reads_the_tombstones_of_many_deleted_versions_at_once(monkeypatc
     batches: list[int] = []
     real = ops.Get.perform
 
-    async def perform(self: ops.Get, backend: Any) -> Any:
+    def perform(self: ops.Get, backend: Any) -> Any:
         batches[-1] += 1
-        return await real(self, backend)
+        return real(self, backend)
 
     from artifactfs import drivers
 
-    real_turn = drivers._in_turn
+    real_batch = drivers.perform
 
-    async def in_turn(batch: Any, backend: Any) -> Any:
+    def perform_batch(batch: Any, backend: Any, source: Any) -> Any:
         batches.append(0)
-        return await real_turn(batch, backend)
+        return real_batch(batch, backend, source)
 
     monkeypatch.setattr(ops.Get, "perform", perform)
-    monkeypatch.setattr(drivers, "_in_turn", in_turn)
+    monkeypatch.setattr(drivers, "perform", perform_batch)
     assert again(scope).save("x", b"new", expect="absent").version == 2 * HINT_EVERY
     assert len(batches) < HINT_EVERY
     assert sum(batches) >= 2 * HINT_EVERY

@@ -19,6 +19,7 @@ from fsspec.core import url_to_fs
 
 from artifactfs.backends import local_files as files
 from artifactfs.backends.base import Abilities, Entry, Got, Page, Placement, Stat, Unfinished, Written
+from artifactfs.codecs.base import Bytes
 from artifactfs.errors import AccessDenied, ArtifactError, BackendError, BackendUnavailable, InvalidConfig, InvalidName
 
 _MISSING = (FileNotFoundError, NotADirectoryError)
@@ -61,7 +62,7 @@ class GenericBackend:
     async def upload(self, key: str, content_type: str) -> GenericUpload:
         """Begin a streamed create: a temporary file that `commit` moves to its name."""
         folder, _, _ = key.rpartition("/")
-        temporary = files.temporary_in(folder).lstrip("/")
+        temporary = f"{folder}/{files.temporary()}".lstrip("/")
         with self._mapped(key):
             stream = self._in_folder(temporary, lambda path: self._fs.open(path, "wb"))
         return GenericUpload(self, key, temporary, stream)
@@ -116,7 +117,9 @@ class GenericBackend:
         got = await self.get(key, 0, 0)
         return got and Stat(got.size, got.modified, got.tag)
 
-    async def list(self, folder: str, after: str = "", *, deep: bool = False, limit: int = 1000) -> Page:
+    async def list(
+        self, folder: str, after: str = "", *, deep: bool = False, limit: int = 1000, newest: bool = False
+    ) -> Page:
         """The whole rest of the listing as one page."""
         with self._mapped(folder):
             found = dict(self._walk(folder) if deep else self._children(folder))
@@ -306,7 +309,7 @@ class GenericUpload:
         self._stream = stream
         self._ended = False
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: Bytes) -> None:
         """Append *data*."""
         with self._backend._mapped(self._key):
             self._stream.write(data)

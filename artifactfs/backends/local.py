@@ -16,7 +16,9 @@ from contextlib import contextmanager, suppress
 from typing import Literal, NoReturn
 
 from artifactfs.backends import local_files as files
+from artifactfs.backends import local_listing as listing
 from artifactfs.backends.base import Abilities, Entry, Got, Page, Placement, Stat, Unfinished, Written
+from artifactfs.codecs.base import Bytes
 from artifactfs.errors import (
     AccessDenied,
     ArtifactError,
@@ -77,9 +79,7 @@ class LocalBackend:
         while not os.path.isdir(there):
             there = os.path.dirname(there)
         self.max_segment: int | None = files.limit(there, "PC_NAME_MAX", 255)
-        longest = (
-            files.limit(there, "PC_PATH_MAX", 4096) - len(os.fsencode(self._base)) - len(files.temporary_in("")) - 1
-        )
+        longest = files.limit(there, "PC_PATH_MAX", 4096) - len(os.fsencode(self._base)) - len(files.temporary()) - 2
         self.max_key: int | None = max(longest, 0)
 
     # writes
@@ -87,23 +87,34 @@ class LocalBackend:
     async def create(self, key: str, data: bytes, content_type: str) -> Written:
         """Store *data* whole under *key* unless it is there."""
         final = self._path(key)
-        if os.access(final, os.F_OK):  # spares the loser its write; the link decides
-            return self._exists(final, key)
+        folder, _, name = final.rpartition("/")
         try:
-            folder = os.path.dirname(final)
-            temporary = self._write(folder, data)
+            at, fd, temporary = self._begin(folder)
             try:
-                done = files.publish(temporary, final)
+                try:
+                    done = not os.access(name, os.F_OK, dir_fd=at)  # spares the loser its write; the link decides
+                    if done:
+                        files.write_all(fd, data)
+                        if self._sync:
+                            os.fsync(fd)
+                finally:
+                    os.close(fd)
+                if done:
+                    done = files.publish(temporary, name, at)
             except BaseException:
-                self._drop(temporary)
+                os.close(at)
+                self._drop(f"{folder}/{temporary}")
                 raise
-            if not done:
-                files.unlink(temporary)
-                return self._exists(final, key)
-            self._settle(key, folder, temporary)
+            try:
+                if not done:
+                    files.unlink(temporary, at)
+                    return self._exists(final, key)
+                self._settle(key, folder, temporary, at)
+            finally:
+                os.close(at)
         except OSError as error:
             self._fail(error, key)
-        return Written(True, tag=files.digest(data))
+        return Written(True, 1, files.digest(data) if len(data) <= files.TOLD else "")
 
     async def upload(self, key: str, content_type: str) -> LocalUpload:
         """Begin a streamed create: a temporary file that `commit` links to its name."""
@@ -195,7 +206,9 @@ class LocalBackend:
         got = await self.get(key, 0, 0)
         return got and Stat(got.size, got.modified, got.tag)
 
-    async def list(self, folder: str, after: str = "", *, deep: bool = False, limit: int = 1000) -> Page:
+    async def list(
+        self, folder: str, after: str = "", *, deep: bool = False, limit: int = 1000, newest: bool = False
+    ) -> Page:
         """One page; a folder without any file below it is not shown."""
         path = self._path(folder).rstrip("/")
         entries: list[Entry] = []
@@ -203,15 +216,22 @@ class LocalBackend:
         last = after
         if not deep and "/" in after:
             after = after.partition("/")[0] + "/"
+        tally = listing.Tally()
         try:
-            for name, stat in files.walk(path, "", after) if deep else files.level(path, after):
+            if newest and (page := listing.newest(path)) is not None:
+                return page
+            for name, item in listing.walk(path, "", after, tally) if deep else listing.level(path, after, tally):
                 if name <= after:  # the folder that the page before ended with
                     continue
-                if len(entries) + len(folders) >= limit:
+                if len(entries) + len(folders) >= tally.most(limit):
                     return Page(tuple(entries), tuple(folders), last)
                 if name[-1] != "/":
+                    try:
+                        stat = item.stat(follow_symlinks=False)
+                    except FileNotFoundError:
+                        continue
                     entries.append(Entry(name, stat.st_size, stat.st_mtime))
-                elif files.holds_a_file(f"{path}/{name}"):
+                elif listing.holds_a_file(f"{path}/{name}"):
                     folders.append(name[:-1])
                 else:
                     continue
@@ -304,12 +324,25 @@ class LocalBackend:
 
     def _open_temporary(self, folder: str) -> tuple[int, str]:
         """A new file in *folder*, which is made where it is missing; the file keeps others from removing it."""
-        path = files.temporary_in(folder)
+        at, fd, name = self._begin(folder)
+        os.close(at)
+        return fd, f"{folder}/{name}"
+
+    def _begin(self, folder: str) -> tuple[int, int, str]:
+        """*folder*, opened, and a new file in it with its name; as `_open_temporary`."""
+        name = files.temporary()
         for _ in range(_TRIES):
             try:
-                return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), path
+                at = os.open(folder, files.FOLDER)
             except FileNotFoundError:
                 self._make(folder)
+                continue
+            try:
+                return at, os.open(name, files.NEW, 0o666, dir_fd=at), name
+            except BaseException as error:
+                os.close(at)
+                if not isinstance(error, FileNotFoundError):  # the folder was removed in this very moment
+                    raise
         raise OSError(errno.EBUSY, "other programs keep removing the folder", folder)
 
     def _write(self, folder: str, data: bytes) -> str:
@@ -327,12 +360,15 @@ class LocalBackend:
             raise
         return path
 
-    def _settle(self, key: str, folder: str, temporary: str = "") -> None:
+    def _settle(self, key: str, folder: str, temporary: str = "", at: int | None = None) -> None:
         """Finish a write that everybody sees already. Where that fails the caller must not take it for undone."""
         try:
             if temporary:
-                files.unlink(temporary)
-            self._sync_folder(folder)
+                files.unlink(temporary, at)
+            if at is None:
+                self._sync_folder(folder)
+            elif self._sync:
+                os.fsync(at)
         except OSError as error:
             raise BackendUnavailable(
                 f"{key!r} in {self.url} is written, but the disk would not confirm it ({error.strerror}); "
@@ -362,7 +398,7 @@ class LocalBackend:
         """Bring a folder's names to the disk; one that is gone meanwhile holds nothing to be kept."""
         if self._sync:
             try:
-                fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+                fd = os.open(folder, files.FOLDER)
             except FileNotFoundError:
                 return
             try:
@@ -444,7 +480,7 @@ class LocalUpload:
         self._fd: int | None = fd
         self._lock = threading.Lock()  # a closed descriptor's number is given to the next file that is opened
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: Bytes) -> None:
         """Append *data*."""
         try:
             with self._lock:

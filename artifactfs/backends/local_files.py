@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import itertools
 import os
 import stat as modes
-from collections.abc import Iterator, Sequence
-from heapq import heappop, heappush
+from collections.abc import Sequence
 
 from artifactfs.backends.base import Got
+from artifactfs.codecs.base import Bytes
 from artifactfs.errors import UnsafeBackend
 
 TEMPORARY = ".tmp-"
@@ -17,9 +18,15 @@ READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK  # the last: a pipe that stan
 ABSENT = {errno.ENOENT, errno.ENOTDIR}
 NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 
+NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+FOLDER = os.O_RDONLY | os.O_DIRECTORY
+
 DIGESTED = 256 * 1024
 """Bytes. The tag of a file up to this size (any record) is a digest: two writes within one tick of the clock may get
 the same inode number and time. A longer one, which nobody rewrites, is named by its inode, time and size."""
+
+TOLD = 1000
+"""Bytes. Whoever creates an object of up to this size (hardly a record is longer) is told its tag; others may ask."""
 
 
 def limit(folder: str, name: str, default: int) -> int:
@@ -31,25 +38,49 @@ def limit(folder: str, name: str, default: int) -> int:
     return limit if limit > 0 else default
 
 
-def temporary_in(folder: str) -> str:
-    return f"{folder}/{TEMPORARY}{os.urandom(12).hex()}"
+_own = os.urandom(8).hex()
+_count = itertools.count()
 
 
-def unlink(path: str) -> None:
+def temporary() -> str:
+    """A name that no other file has: of this process, as a fork makes it another, and of this call."""
+    return f"{TEMPORARY}{_own}{next(_count):08x}"
+
+
+def _forked() -> None:
+    global _own
+    _own = os.urandom(8).hex()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
+
+
+def unlink(path: str, at: int | None = None) -> None:
     try:
-        os.unlink(path)
+        os.unlink(path, dir_fd=at)
     except FileNotFoundError:
         pass
 
 
-def write_all(fd: int, data: bytes) -> None:
+def write_all(fd: int, data: Bytes) -> None:
     written = os.write(fd, data)
     while written < len(data):
         written += os.write(fd, memoryview(data)[written:])
 
 
 def digest(data: bytes) -> str:
-    return hashlib.sha256(data, usedforsecurity=False).hexdigest() if len(data) <= DIGESTED else ""
+    return hashlib.sha256(data).hexdigest() if len(data) <= DIGESTED else ""
+
+
+class Whole(Got):
+    """A small object, read whole. Its tag is made when it is asked for, which of a payload nobody does."""
+
+    __slots__ = ()
+
+    @property
+    def tag(self) -> str:
+        return digest(self.data)
 
 
 def read(fd: int, start: int, end: int | None) -> Got | None:
@@ -60,6 +91,8 @@ def read(fd: int, start: int, end: int | None) -> Got | None:
     size = stat.st_size
     if size <= DIGESTED:
         whole = _pread(fd, size, 0)
+        if start == 0 and (end is None or end >= size):
+            return Whole(whole, size, stat.st_mtime, "")
         return Got(whole[start:end], size, stat.st_mtime, digest(whole))
     data = _pread(fd, (size if end is None else min(end, size)) - start, start)
     return Got(data, size, stat.st_mtime, f"{stat.st_ino}-{stat.st_mtime_ns}-{size}")
@@ -80,27 +113,31 @@ def _pread(fd: int, length: int, start: int) -> bytes:
     return b"".join(parts)
 
 
-def publish(temporary: str, final: str) -> bool:
-    """Give a temporary file its name if nothing has it; False where something has. The temporary name may stay."""
+def publish(temporary: str, final: str, at: int | None = None) -> bool:
+    """Give a temporary file its name if nothing has it; False where something has. The temporary name may stay.
+
+    The two are paths, or names in the open folder *at*.
+    """
     try:
-        os.link(temporary, final)
+        os.link(temporary, final, src_dir_fd=at, dst_dir_fd=at)
     except FileExistsError:
         return False
     except OSError as error:
         if error.errno not in NO_LINKS:
             raise
-        return _rename_new(temporary, final, error)
+        return _rename_new(temporary, final, at, error)
     return True
 
 
-def _rename_new(temporary: str, final: str, cause: OSError) -> bool:
+def _rename_new(temporary: str, final: str, at: int | None, cause: OSError) -> bool:
     """`publish` for a file system without hard links, by Linux' ``renameat2`` with ``RENAME_NOREPLACE``."""
     import ctypes
 
-    at_cwd, no_replace = -100, 1
+    no_replace = 1
+    folder = -100 if at is None else at  # AT_FDCWD
     renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if renameat2 is not None:
-        if renameat2(at_cwd, os.fsencode(temporary), at_cwd, os.fsencode(final), no_replace) == 0:
+        if renameat2(folder, os.fsencode(temporary), folder, os.fsencode(final), no_replace) == 0:
             return True
         code = ctypes.get_errno()
         if code == errno.EEXIST:
@@ -122,60 +159,3 @@ def scan(path: str) -> Sequence[os.DirEntry[str]]:
         if error.errno in ABSENT:
             return ()
         raise
-
-
-def level(path: str, low: str) -> Iterator[tuple[str, os.stat_result]]:
-    """Files and folders of one folder in order, a folder's name with its slash, from *low* on.
-
-    A folder that *low* lies in is among them. Only what is taken from the iterator is looked at on the disk: a folder
-    of 20,000 files costs little more than its names. The order of code points is that of UTF-8 bytes.
-    """
-    head, slash, _ = low.partition("/")
-    inside = head if slash else ""
-    try:
-        names = os.listdir(path or "/")
-    except OSError as error:
-        if error.errno in ABSENT:
-            return
-        raise
-    folders: list[tuple[str, os.stat_result]] = []  # a heap: behind a folder `a` still come `a!` and `a.b`
-    for name in sorted([name for name in names if name[0] != "." and (name + "/" > low or name == inside)]):
-        while folders and folders[0][0] < name:
-            yield heappop(folders)
-        try:
-            stat = os.stat(f"{path}/{name}", follow_symlinks=False)
-        except FileNotFoundError:
-            continue
-        if modes.S_ISDIR(stat.st_mode):
-            heappush(folders, (name + "/", stat))
-        elif modes.S_ISREG(stat.st_mode) and name > low:
-            yield name, stat
-    while folders:
-        yield heappop(folders)
-
-
-def walk(path: str, prefix: str, after: str) -> Iterator[tuple[str, os.stat_result]]:
-    """All files below a folder whose paths sort behind *after*, in order."""
-    low = after[len(prefix) :] if after.startswith(prefix) else ""
-    for name, stat in level(path, low):
-        if name[-1] == "/":
-            yield from walk(f"{path}/{name[:-1]}", prefix + name, after)
-        else:
-            yield prefix + name, stat
-
-
-def holds_a_file(path: str) -> bool:
-    """Whether any visible file lies below; a folder of a crashed or running write holds none."""
-    folders = []
-    try:
-        with os.scandir(path) as items:
-            for item in items:
-                if item.name[0] != ".":
-                    if item.is_file(follow_symlinks=False):
-                        return True
-                    if item.is_dir(follow_symlinks=False):
-                        folders.append(item.path)
-    except OSError as error:
-        if error.errno not in ABSENT:
-            raise
-    return any(map(holds_a_file, folders))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 from collections.abc import Collection
+from contextlib import suppress
 from typing import Any, Literal, TypeAlias
 
 from artifactfs.backends.base import Abilities, Backend
@@ -52,7 +54,11 @@ class Core:
         self.abilities: Abilities | None = backend.abilities
         self.env: Env | None = None
         self.turns = Turns()
-        self._memories: dict[str, Memory] = {}  # without a lock, which a fork or a collector could meet closed
+        self.scopes: dict[
+            tuple[str, str, str | None], Any
+        ] = {}  # for the filesystem, which is told of one in each call
+        # Without a lock, which a fork or a collector could meet closed.
+        self._memories: OrderedDict[str, Memory] = OrderedDict()
 
     def writing(self) -> Steps[Env]:
         """What the protocol needs to write here safely; the store is probed if nobody has done that yet.
@@ -112,10 +118,12 @@ class Core:
         """*record* was just published."""
         marks = (record.version,) if isinstance(record, Removed) else ()
         seen = Seen(Clocked.read(CLOCKS), record.timestamp.timestamp(), marks)
-        self._memories.pop(artifact.folder, None)
-        self._memories[artifact.folder] = Memory(record.version + 1, seen)
-        if len(self._memories) > REMEMBERED:
-            self._memories.pop(next(iter(tuple(self._memories)), ""), None)
+        memories, folder = self._memories, artifact.folder
+        memories.pop(folder, None)  # so that it is the youngest
+        memories[folder] = Memory(record.version + 1, seen)
+        if len(memories) > REMEMBERED:
+            with suppress(KeyError):  # others may have forgotten all
+                memories.popitem(last=False)
 
     def forget(self, artifact: ArtifactId) -> None:
         self._memories.pop(artifact.folder, None)

@@ -43,6 +43,9 @@ datetime: the newest as of then."""
 
 WANTED = "a version is a number, 'latest', a tag or a datetime"
 
+KEPT_NAMES = 100
+"""Names of a scope whose keys are kept, once they were found to be storable."""
+
 LONGEST_SIGNATURE = 7 * 24 * 3600
 """Seconds that a signed URL can be good for: no store below signs for longer."""
 
@@ -62,9 +65,18 @@ class Reading:
 
     def __init__(self, core: Core, scope: ScopeId) -> None:
         self.core, self.scope = core, scope
+        self._artifacts: dict[str, ArtifactId] = {}  # what was checked: a name is mostly used more than once
 
     def artifact(self, name: str) -> ArtifactId:
-        return self.core.room(self.scope.artifact(name))
+        if type(name) is not str:
+            return self.core.room(self.scope.artifact(name))
+        artifact = self._artifacts.get(name)
+        if artifact is None:
+            artifact = self.core.room(self.scope.artifact(name))
+            if len(self._artifacts) >= KEPT_NAMES:
+                self._artifacts.clear()
+            self._artifacts[name] = artifact
+        return artifact
 
     def load(self, name: str, version: Version = None) -> Steps[Artifact]:
         """A version with its bytes, which have the size and the digest that its record tells.

@@ -49,7 +49,7 @@ class ScopeOperations(Reading):
     ) -> Steps[Blob]:
         """Save *head* if that is the *whole*; else what the driver's source brings, which begins like *head*."""
         artifact, env, plain = yield from self.prepare(name, mime_type, metadata, expect)
-        kind = guess(artifact.name, head) if mime_type is None else check_mime(mime_type)
+        kind = guess(artifact.name, head) if mime_type is None else mime_type
         memory = self.core.recall(artifact)
         try:
             if whole:
@@ -100,7 +100,7 @@ class ScopeOperations(Reading):
         uri = check_uri(uri, self.core.schemes)
         size, digest = check_size(size_bytes), check_digest(expected_sha256)
         artifact, env, plain = yield from self.prepare(name, mime_type, metadata, expect, bytes_too=False)
-        kind = guess(artifact.name) if mime_type is None else check_mime(mime_type)
+        kind = guess(artifact.name) if mime_type is None else mime_type
         memory = self.core.recall(artifact)
         try:
             record = yield from point(

@@ -6,7 +6,6 @@ A payload is uploaded only under a number that its saver holds, so a conflict co
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -39,8 +38,7 @@ CONFLICTS_BEFORE_LISTING = 12
 """Numbers lost in a row after which a saver lists anew, instead of trying the next: its hint was far behind."""
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(msgspec.Struct, frozen=True):
     """A version that is to be: all of its record that does not depend on the number.
 
     `size` is that of the content; `sha256` and `stored` are of the payload as it is stored. `seal` is what the record is
@@ -55,7 +53,7 @@ class Draft:
     stored: int | None = None
     removal: bool = False
     uri: str | None = None
-    seal: Seal | None = field(default=None, repr=False)
+    seal: Seal | None = None
 
     def record(self, artifact: ArtifactId, number: int, at: datetime) -> Record:
         common: dict[str, Any] = {
@@ -79,8 +77,7 @@ class Draft:
         return Blob(size_bytes=self.size, sha256=self.sha256, stored_bytes=self.stored, **common)
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(msgspec.Struct, frozen=True):
     """What was known of the artifact when a number was claimed.
 
     `floor` is the newest store time that was seen; `marks` the numbers of marks that may hide the name, and are not needed
@@ -103,8 +100,7 @@ class Seen:
         return cls(at, view.newest_time, tuple(marks), view.unhinted)
 
 
-@dataclass(frozen=True, slots=True)
-class Memory:
+class Memory(msgspec.Struct, frozen=True):
     """What a store remembers of an artifact for a short while: the number to try next, and what else was seen.
 
     The number before `next` is that of a version, which a compare-and-set may rely on.
@@ -114,8 +110,7 @@ class Memory:
     seen: Seen
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(msgspec.Struct, frozen=True):
     """A number that is ours to publish under. `tag` is that of the record, `seal` what it is authenticated by."""
 
     number: int
@@ -123,7 +118,7 @@ class Claim:
     tag: str
     began: Clocked
     seen: Seen
-    seal: Seal | None = field(default=None, repr=False)
+    seal: Seal | None = None
 
 
 def try_claim(env: Env, artifact: ArtifactId, draft: Draft, number: int, seen: Seen) -> Steps[Claim | None]:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import msgspec
+
 from artifactfs.records import fence_payload, new_write_id
 
 CLAIM_TTL = 600.0
@@ -43,8 +45,7 @@ class Env:
         return datetime.fromtimestamp(max(self.wall(), floor), UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class Clocked:
+class Clocked(msgspec.Struct, frozen=True):
     """An instant by both clocks: a machine that slept, or whose wall clock was set back, is older by one of them."""
 
     wall: float

@@ -6,21 +6,27 @@ T. A failed operation is thrown into it as an error of `artifactfs.errors`, once
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Coroutine, Generator, Sequence
 from typing import Any, Generic, TypeAlias, TypeVar
 
+import msgspec
+
 from artifactfs.backends.base import Backend, Got, Page, Stat, Unfinished, Upload, Written
+from artifactfs.codecs.base import Bytes
 
 T = TypeVar("T")
 
 
 class Op:
-    """An operation on the store below."""
+    """An operation on the store below.
+
+    Those of this module are structs: a save makes some, and a frozen dataclass takes several times as long to make.
+    """
 
     __slots__ = ()
 
-    async def perform(self, backend: Backend) -> Any:
+    def perform(self, backend: Backend) -> Coroutine[Any, Any, Any]:
+        """A coroutine of *backend* that does it; nothing is done before it is awaited."""
         raise NotImplementedError
 
 
@@ -30,108 +36,101 @@ Lazy: TypeAlias = Generator[tuple["Op | Pull | Rewind | Emit[T]", ...], Any, Non
 """As `Steps`, for a result that is emitted item by item."""
 
 
-@dataclass(frozen=True, slots=True)
-class Create(Op):
+class Create(Op, msgspec.Struct, frozen=True):
     key: str
     data: bytes
     content_type: str
 
-    async def perform(self, backend: Backend) -> Written:
-        return await backend.create(self.key, self.data, self.content_type)
+    def perform(self, backend: Backend) -> Coroutine[Any, Any, Written]:
+        return backend.create(self.key, self.data, self.content_type)
 
 
-@dataclass(frozen=True, slots=True)
-class Put(Op):
+class Put(Op, msgspec.Struct, frozen=True):
     key: str
     data: bytes
     content_type: str
     once: bool = False
 
-    async def perform(self, backend: Backend) -> Written:
-        return await backend.put(self.key, self.data, self.content_type, once=self.once)
+    def perform(self, backend: Backend) -> Coroutine[Any, Any, Written]:
+        return backend.put(self.key, self.data, self.content_type, once=self.once)
 
 
-@dataclass(frozen=True, slots=True)
-class Replace(Op):
+class Replace(Op, msgspec.Struct, frozen=True):
     key: str
     data: bytes
     content_type: str
     tag: str
 
-    async def perform(self, backend: Backend) -> Written:
-        return await backend.replace(self.key, self.data, self.content_type, self.tag)
+    def perform(self, backend: Backend) -> Coroutine[Any, Any, Written]:
+        return backend.replace(self.key, self.data, self.content_type, self.tag)
 
 
-@dataclass(frozen=True, slots=True)
-class Get(Op):
+class Get(Op, msgspec.Struct, frozen=True):
     key: str
     start: int = 0
     end: int | None = None
 
-    async def perform(self, backend: Backend) -> Got | None:
-        return await backend.get(self.key, self.start, self.end)
+    def perform(self, backend: Backend) -> Coroutine[Any, Any, Got | None]:
+        return backend.get(self.key, self.start, self.end)
 
 
-@dataclass(frozen=True, slots=True)
-class List(Op):
+class List(Op, msgspec.Struct, frozen=True):
+    """With *newest* nothing but a folder is given (`Backend.list`)."""
+
     folder: str
     after: str = ""
     deep: bool = False
     limit: int = 1000
+    newest: bool = False
 
-    async def perform(self, backend: Backend) -> Page:
-        return await backend.list(self.folder, self.after, deep=self.deep, limit=self.limit)
+    def perform(self, backend: Backend) -> Coroutine[Any, Any, Page]:
+        if self.newest:
+            return backend.list(self.folder, newest=True)
+        return backend.list(self.folder, self.after, deep=self.deep, limit=self.limit)
 
 
-@dataclass(frozen=True, slots=True)
-class StatOf(Op):
+class StatOf(Op, msgspec.Struct, frozen=True):
     key: str
 
-    async def perform(self, backend: Backend) -> Stat | None:
-        return await backend.stat(self.key)
+    def perform(self, backend: Backend) -> Coroutine[Any, Any, Stat | None]:
+        return backend.stat(self.key)
 
 
-@dataclass(frozen=True, slots=True)
-class Delete(Op):
+class Delete(Op, msgspec.Struct, frozen=True):
     keys: tuple[str, ...]
 
-    async def perform(self, backend: Backend) -> None:
-        await backend.delete(self.keys)
+    def perform(self, backend: Backend) -> Coroutine[Any, Any, None]:
+        return backend.delete(self.keys)
 
 
-@dataclass(frozen=True, slots=True)
-class Now(Op):
-    async def perform(self, backend: Backend) -> float:
-        return await backend.now()
+class Now(Op, msgspec.Struct, frozen=True):
+    def perform(self, backend: Backend) -> Coroutine[Any, Any, float]:
+        return backend.now()
 
 
-@dataclass(frozen=True, slots=True)
-class Sign(Op):
+class Sign(Op, msgspec.Struct, frozen=True):
     key: str
     seconds: int
 
-    async def perform(self, backend: Backend) -> str:
-        return await backend.sign(self.key, self.seconds)
+    def perform(self, backend: Backend) -> Coroutine[Any, Any, str]:
+        return backend.sign(self.key, self.seconds)
 
 
-@dataclass(frozen=True, slots=True)
-class ListUnfinished(Op):
+class ListUnfinished(Op, msgspec.Struct, frozen=True):
     folder: str
 
-    async def perform(self, backend: Backend) -> Sequence[Unfinished]:
-        return await backend.unfinished(self.folder)
+    def perform(self, backend: Backend) -> Coroutine[Any, Any, Sequence[Unfinished]]:
+        return backend.unfinished(self.folder)
 
 
-@dataclass(frozen=True, slots=True)
-class Discard(Op):
+class Discard(Op, msgspec.Struct, frozen=True):
     upload: Unfinished
 
-    async def perform(self, backend: Backend) -> None:
-        await backend.discard(self.upload)
+    def perform(self, backend: Backend) -> Coroutine[Any, Any, None]:
+        return backend.discard(self.upload)
 
 
-@dataclass(frozen=True, slots=True)
-class Begin(Op):
+class Begin(Op, msgspec.Struct, frozen=True):
     """Begin a streamed create; the answer is the `Upload` that the three below take.
 
     It is in `begun` as well, for a caller that was interrupted and never saw the answer.
@@ -139,50 +138,44 @@ class Begin(Op):
 
     key: str
     content_type: str
-    begun: list[Upload] = field(default_factory=list, compare=False)
+    begun: list[Upload] = msgspec.field(default_factory=list)
 
     async def perform(self, backend: Backend) -> Upload:
         self.begun.append(await backend.upload(self.key, self.content_type))
         return self.begun[-1]
 
 
-@dataclass(frozen=True, slots=True)
-class Part(Op):
+class Part(Op, msgspec.Struct, frozen=True):
     upload: Upload
-    data: bytes
+    data: Bytes
 
-    async def perform(self, backend: Backend) -> None:
-        await self.upload.write(self.data)
+    def perform(self, backend: Backend) -> Coroutine[Any, Any, None]:
+        return self.upload.write(self.data)
 
 
-@dataclass(frozen=True, slots=True)
-class Commit(Op):
+class Commit(Op, msgspec.Struct, frozen=True):
     upload: Upload
 
-    async def perform(self, backend: Backend) -> Written:
-        return await self.upload.commit()
+    def perform(self, backend: Backend) -> Coroutine[Any, Any, Written]:
+        return self.upload.commit()
 
 
-@dataclass(frozen=True, slots=True)
-class Abort(Op):
+class Abort(Op, msgspec.Struct, frozen=True):
     upload: Upload
 
-    async def perform(self, backend: Backend) -> None:
-        await self.upload.abort()
+    def perform(self, backend: Backend) -> Coroutine[Any, Any, None]:
+        return self.upload.abort()
 
 
-@dataclass(frozen=True, slots=True)
-class Pull:
+class Pull(msgspec.Struct, frozen=True):
     """Not for the store: the next piece of the stream that is being saved; ``b""`` at its end."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rewind:
+class Rewind(msgspec.Struct, frozen=True):
     """Not for the store: go back to the beginning of the stream. The answer is False where it cannot be had again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Emit(Generic[T]):
+class Emit(msgspec.Struct, Generic[T], frozen=True):
     """Not for the store: an item of a lazy result, handed to the caller at once. The answer is None."""
 
     item: T

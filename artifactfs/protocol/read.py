@@ -7,9 +7,10 @@ so a record that was read before its payload may be old: where the two do not fi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, TypeAlias
+
+import msgspec
 
 from artifactfs.backends.base import Got, Stat
 from artifactfs.custody import DataKey, unauthenticated
@@ -41,19 +42,27 @@ AT_ONCE = 16
 """How many records are read at the same time where many are needed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A version that exists: its record, the tag of the stored record ("" where it has none), and the payload if read.
+class Found(msgspec.Struct, frozen=True):
+    """A version that exists: its record, the stored record as it was read (if there is one), and the payload if read.
 
     The payload is as it is stored; `key` opens it where it is sealed.
     """
 
     number: int
     record: Record
-    raw: bytes
-    tag: str
+    got: Got | None
     data: bytes | None = None
-    key: DataKey | None = field(default=None, repr=False)
+    key: DataKey | None = None
+
+    @property
+    def raw(self) -> bytes:
+        """The stored record, authentication and all."""
+        return self.got.data if self.got else b""
+
+    @property
+    def tag(self) -> str:
+        """The tag of the stored record; "" where there is none."""
+        return self.got.tag if self.got else ""
 
 
 Gone: TypeAlias = Literal["deleted", "vanished", "fence"]
@@ -112,7 +121,7 @@ def fetch(
             raise unauthenticated(artifact, f"version {number}")
     assert record is not None
     data = payload.data if whole and isinstance(payload, Got) else None
-    return Found(number, record, got.data if got else b"", got.tag if got else "", data, key)
+    return Found(number, record, got, data, key)
 
 
 def confirm(artifact: ArtifactId, number: int, listed_size: int, *, strict: bool = False) -> Steps[Found | Gone]:
@@ -124,7 +133,7 @@ def confirm(artifact: ArtifactId, number: int, listed_size: int, *, strict: bool
         if isinstance(record, Tombstone):
             return _ended(record)
         if got is not None and record is not None and fits_size(record, listed_size):
-            return Found(number, record, got.data, got.tag, key=key)
+            return Found(number, record, got, key=key)
     return (yield from fetch(artifact, number, strict=strict))
 
 

@@ -6,15 +6,16 @@ sees; the record is finished, on the condition that nobody ended the claim; and 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
+
+import msgspec
 
 from artifactfs.backends.base import Got, Upload, Written
 from artifactfs.codecs.base import Encoder
 from artifactfs.codecs.plain import Plain
 from artifactfs.errors import ArtifactError, BackendError, BackendUnavailable, Conflict
+from artifactfs.hashing import RunningDigest
 from artifactfs.layout import ArtifactId
 from artifactfs.protocol.claim import Claim, Draft, Memory, finished, rewrite_record, stored_form
 from artifactfs.protocol.env import Clocked, Env
@@ -101,14 +102,25 @@ class Sending:
         self.renewed = claim.began
 
     def all(self) -> Steps[tuple[int, int, str]]:
-        """Send the whole stream; its size, and size and SHA-256 of what is stored. The next piece is pulled meanwhile."""
+        """Send the whole stream; its size, and size and SHA-256 of what is stored.
+
+        The next piece is pulled, and the last ones are hashed, while one is sent.
+        """
+        digest = RunningDigest()
+        try:
+            size, stored = yield from self._all(digest)
+            return size, stored, digest.hexdigest()
+        finally:
+            digest.close()
+
+    def _all(self, digest: RunningDigest) -> Steps[tuple[int, int]]:
         assert self.upload is not None
-        encoder, digest, size, stored = self.encoder, hashlib.sha256(), 0, 0
+        encoder, size, stored = self.encoder, 0, 0
         piece: bytes
         (piece,) = yield (Pull(),)
         while piece:
             size += len(piece)
-            encoded = encoder.update(piece)
+            encoded = encoder.lend(piece)  # for as long as the digest may need it
             digest.update(encoded)
             stored += len(encoded)
             batch: Batch = (Part(self.upload, encoded), Pull()) if encoded else (Pull(),)
@@ -117,8 +129,9 @@ class Sending:
                 yield from self.write_record(self.claim.record)
         if last := encoder.finish():
             digest.update(last)
+            stored += len(last)
             yield (Part(self.upload, last),)
-        return size, stored + len(last), digest.hexdigest()
+        return size, stored
 
     def write_record(self, record: Record) -> Steps[bool]:
         """Rewrite the record of our claim, which also renews it. False where the claim is not ours any more."""
@@ -132,7 +145,7 @@ class Sending:
         except BaseException:  # an interrupt: it may be rewritten, and can be given up only by its latest tag
             (got,) = yield (Get(self.artifact.record(number)),)
             if got is not None and got.data == data:
-                self.claim = replace(self.claim, tag=got.tag)
+                self.claim = msgspec.structs.replace(self.claim, tag=got.tag)
             raise
         tag = written.tag
         if not (written.done and tag):
@@ -141,7 +154,7 @@ class Sending:
                 return False
             tag = got.tag
         self.renewed = Clocked.read(self.env)
-        self.claim = replace(self.claim, tag=tag)
+        self.claim = msgspec.structs.replace(self.claim, tag=tag)
         return True
 
     def was_collected(self, error: BaseException) -> Steps[bool]:

@@ -77,7 +77,7 @@ def _frozen(value: Any, seen: dict[int, tuple[int, Any]]) -> Hashable:
         return value if inside[0] is None else (value.__code__, _frozen(inside, seen))
     if kind is types.MethodType:
         return kind, value.__func__, _frozen(value.__self__, seen)
-    if isinstance(value, Enum):
+    if isinstance(value, (Enum, type)):
         return value
     if kind in _ITERATORS:
         return kind, _frozen(value.__reduce__(), seen)

@@ -128,7 +128,7 @@ FAULTS = (
           "    (got,) = yield (Get(artifact.record(number)),)\n"
           "    if got is None:\n"
           "        return 'vanished'\n"
-          "    return Found(number, decode(got.data), got.data, got.tag)\n"),),
+          "    return Found(number, decode(got.data), got)\n"),),
         "empty",
         (partial(saver, "A"), partial(deleter, 0)),
     ),
