@@ -132,6 +132,8 @@ def measure(sides: Sequence[Side], size: Size, rounds: int | None = None) -> lis
         for side in sides:
             started.append(side)
             side.prepare()
+        gc.collect()
+        gc.freeze()  # what is here by now is not looked through again before each measurement
         for side in sides:
             side.before()
             found[side.name].calls = side.calls or _calls(side, size)
@@ -142,6 +144,7 @@ def measure(sides: Sequence[Side], size: Size, rounds: int | None = None) -> lis
                 times = found[side.name]
                 times.seconds.append(measured(side, times.calls))
     finally:
+        gc.unfreeze()
         for side in reversed(started):
             side.clean()
     return list(found.values())

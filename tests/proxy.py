@@ -28,7 +28,8 @@ class Request:
     """One request as it came over the wire.
 
     `path` is decoded and has no query; a query's values are decoded and joined by commas. `body_bytes` counts the body
-    without the framing of chunks, and grows while it passes. `status` is 0 until the server has answered.
+    without the framing of chunks, and `answer_bytes` that of the answer; both grow while they pass. `status` is 0 until the
+    server has answered.
     """
 
     method: str
@@ -36,6 +37,7 @@ class Request:
     query: dict[str, str]
     headers: dict[str, str]
     body_bytes: int = 0
+    answer_bytes: int = 0
     status: int = 0
 
     def __str__(self) -> str:
@@ -55,6 +57,8 @@ CUT = Fault()
 """The client gets the answer's head and the first half of its body; then the connection is closed."""
 SLOW_DOWN = Fault()
 """The proxy answers 503 SlowDown by itself."""
+CONFLICT = Fault()
+"""The proxy answers 409 ConditionalRequestConflict by itself, as S3 does while another write of the key goes on."""
 
 
 class Hold(Fault):
@@ -214,14 +218,19 @@ def in_front_of(url: str) -> Iterator[Proxy]:
 # --- one request ------------------------------------------------------------------------------------------------------
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_SLOW_DOWN_BODY = (
-    b'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>SlowDown</Code>'
-    b"<Message>Please reduce your request rate.</Message></Error>"
-)
-_SLOW_DOWN = (
-    b"HTTP/1.1 503 Slow Down\r\nContent-Type: application/xml\r\nConnection: close\r\n"
-    b"Content-Length: %d\r\n\r\n" % len(_SLOW_DOWN_BODY)
-)
+_OWN_ANSWERS = {
+    SLOW_DOWN: (503, b"SlowDown", b"Please reduce your request rate."),
+    CONFLICT: (409, b"ConditionalRequestConflict", b"A conflicting operation occurred."),
+}
+
+
+def _own_answer(status: int, code: bytes, message: bytes, *, body: bool) -> bytes:
+    xml = b'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>%b</Code><Message>%b</Message></Error>' % (
+        code,
+        message,
+    )
+    head = b"HTTP/1.1 %d %b\r\nContent-Type: application/xml\r\nConnection: close\r\n" % (status, code)
+    return head + b"Content-Length: %d\r\n\r\n" % len(xml) + xml * body
 
 
 class _Wire:
@@ -303,11 +312,11 @@ def _pass_one(proxy: Proxy, client: _Wire, connect: Callable[[], _Wire]) -> bool
 
     if fault is REFUSE:
         return False
-    if fault is SLOW_DOWN:
-        request.status = 503
+    if (own := _OWN_ANSWERS.get(fault)) is not None:
+        request.status = own[0]
         if not expects:
             take_body()
-        client.socket.sendall(_SLOW_DOWN + _SLOW_DOWN_BODY * (method != "HEAD"))
+        client.socket.sendall(_own_answer(*own, body=method != "HEAD"))
         return False
     if isinstance(fault, Hold):
         if expects:
@@ -370,4 +379,10 @@ def _answer(request: Request, store: _Wire) -> tuple[bytes, Iterator[bytes], boo
         headers_of_body = headers
     has_end = "content-length" in headers_of_body or "transfer-encoding" in headers_of_body
     goes_on = has_end and version == "HTTP/1.1" and headers.get("connection", "").lower() != "close"
-    return head, (piece for piece, _ in store.body(headers_of_body, until_close=True)), goes_on
+
+    def rest() -> Iterator[bytes]:
+        for piece, size in store.body(headers_of_body, until_close=True):
+            request.answer_bytes += size
+            yield piece
+
+    return head, rest(), goes_on

@@ -40,17 +40,26 @@ class Missing(Exception):
 
 @dataclass(frozen=True)
 class Server:
-    """A running server, or a proxy in front of one. `key` and `secret` are empty where it asks for none."""
+    """A running server, or a proxy in front of one. `key` and `secret` are empty where it asks for none.
+
+    `data`: the folder that a server of one program was given.
+    """
 
     name: str
     kind: Literal["s3", "gcs"]
     url: str
     key: str = ""
     secret: str = ""
+    data: str = ""
 
     @property
     def storage_options(self) -> dict[str, Any]:
-        """What a user gives `ArtifactStore` beside the URL: the names are those of s3fs and gcsfs."""
+        """What a user gives `ArtifactStore` beside the URL. The engine is the one of every installation."""
+        return {**self.own_options, "engine": "s3fs" if self.kind == "s3" else "gcsfs"}
+
+    @property
+    def own_options(self) -> dict[str, Any]:
+        """What s3fs or gcsfs is given."""
         if self.kind == "s3":
             return {"endpoint_url": self.url, "key": self.key, "secret": self.secret}
         return {"endpoint_url": self.url, "token": "anon", "project": "test"}
@@ -228,7 +237,7 @@ def _simple(
         fill = {name: value.format(port=address.rpartition(":")[2]) for name, value in environment.items()}
         running.start(command(address, data), **fill)
         running.wait_for(lambda: answers(made.url, path), "answering")
-        yield made
+        yield replace(made, data=str(data))
 
 
 def _s3(name: str) -> Callable[[str], Server]:
