@@ -236,7 +236,7 @@ class Handler(BaseHTTPRequestHandler):
             return self._error(501, "A header you provided implies functionality that is not implemented")
         if self.query["uploadType"] == "resumable":
             resource = json.loads(self._body())
-            number = f"/session/{bucket}/{len(self.google.sessions)}"
+            number = f"/session/{bucket}/{next(self.google.generations)}"  # never one that was another's
             self.google.sessions[number] = Session(resource["name"], resource["contentType"], wanted)
             return self._answer(200, b"", {"Location": self.google.url + number})
         boundary = self.headers["Content-Type"].partition("boundary=")[2].strip('"').encode()
