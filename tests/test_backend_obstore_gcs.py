@@ -469,6 +469,22 @@ def test_an_emulator_of_the_environment_is_reached_over_gcsfs(monkeypatch: pytes
     assert type(open_backend("gs://bucket/p", {})) is GCSBackend
 
 
+def test_variables_of_obstores_own_decide_nothing(google: GoogleXML, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (
+        ("GOOGLE_BASE_URL", "http://127.0.0.1:9"),
+        ("GOOGLE_BUCKET", "another"),
+        ("GOOGLE_BEARER_TOKEN", "another"),
+        ("GOOGLE_SKIP_SIGNATURE", "true"),
+        ("GOOGLE_ALLOW_HTTP", "false"),
+    ):
+        monkeypatch.setenv(name, value)
+    backend = a_backend(google)
+    assert run(backend.create("x", b"x", TEXT)).done
+    run(backend.close())
+    monkeypatch.setenv("GOOGLE_SERVICE_ACCOUNT", "/nowhere.json")
+    assert type(open_backend("gs://bucket/p", {})) is GCSBackend
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [

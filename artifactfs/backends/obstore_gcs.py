@@ -14,6 +14,7 @@ Without credentials (``token="anon"``) everything goes over gcsfs, since obstore
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any
@@ -36,6 +37,9 @@ _OPTIONS = FSSPECS_OPTIONS | {
 }
 """Options of gcsfs that reach obstore's requests too, or change none of ours."""
 
+_VARIABLES = ("GOOGLE_SERVICE_ACCOUNT", "GOOGLE_SERVICE_ACCOUNT_PATH", "GOOGLE_SERVICE_ACCOUNT_KEY")
+"""Credentials that obstore reads by itself, and fails over where it cannot, whatever it is given; gcsfs knows none."""
+
 _UNFIT = re.compile(UNFIT_KEY)
 
 
@@ -48,6 +52,9 @@ def unfit(url: str, options: Mapping[str, Any], *, asked: bool) -> str | None:
     for name, value in wire.options.items():
         if value and name not in _OPTIONS:
             return f"option {name}"
+    for name in _VARIABLES:
+        if name in os.environ:
+            return f"the environment's {name}"
     token = wire.options.get("token") or ("anon" if wire.endpoint.startswith("http://") else None)
     if token == "anon":
         return "token='anon' (without credentials)"
