@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from functools import cached_property
 
 from artifactfs.custody import NONE, Custody
@@ -22,8 +21,6 @@ between a hint and the newest number, and between any two keys below it, there i
 
 USER_PREFIX = "user:"
 """A name that starts so addresses the user scope from every session."""
-
-_ENTRY = re.compile(r"(!?)(0|[1-9][0-9]{0,18})(\.metadata)?")
 
 
 class ScopeId:
@@ -140,10 +137,12 @@ class ArtifactId:
 
 def parse_entry(name: str) -> tuple[str, int] | None:
     """What a key in an artifact's folder is: ``("payload" | "record" | "hint", number)``, or None for anything else."""
-    match = _ENTRY.fullmatch(name)
-    if match is None:
+    if name.endswith(RECORD):
+        kind, number = "record", name[: -len(RECORD)]
+    elif name.startswith("!"):
+        kind, number = "hint", name[1:]
+    else:
+        kind, number = "payload", name
+    if not (number.isdecimal() and number.isascii()) or len(number) > 19 or (number[0] == "0" and number != "0"):
         return None
-    bang, number, record = match.groups()
-    if bang:
-        return None if record else ("hint", int(number))
-    return ("record" if record else "payload", int(number))
+    return kind, int(number)

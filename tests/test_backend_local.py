@@ -474,6 +474,22 @@ def test_a_create_survives_that_others_remove_its_folder(backend: LocalBackend, 
     assert on_disk(root) == []
 
 
+def test_a_folder_of_very_many_files_is_read_a_few_times_and_listed_in_order(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "s").mkdir(parents=True)
+    names = [f"{number:04}" for number in range(9000)]
+    for name in names:
+        (root / "s" / name).touch()
+    backend, real, reads = LocalBackend(root), os.scandir, []
+    monkeypatch.setattr(os, "scandir", lambda path: reads.append(path) or real(path))
+    for deep in (False, True):
+        reads.clear()
+        assert _all(backend, "s/", deep=deep) == names
+        assert len(reads) <= 5
+    assert len(_run(backend, backend.list("s/", limit=3)).entries) == 3
+
+
 def test_listing_while_others_create_and_delete_shows_what_stays(backend: LocalBackend) -> None:
     stay = [f"s/{n:03}" for n in range(0, 300, 3)]
     _make(backend, stay)

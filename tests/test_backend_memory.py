@@ -96,6 +96,20 @@ class LosesBehindFolders(MemoryBackend):
         return await super().list(folder, after.rstrip("/"), deep=deep, limit=limit)
 
 
+class PassesClaimsOver(MemoryBackend):
+    """Takes the newest payload for the highest number."""
+
+    async def list(self, folder: str, *args: Any, newest: bool = False, **kwargs: Any) -> Page:
+        page = await super().list(folder, *args, newest=newest, **kwargs)
+        payloads = [int(entry.name) for entry in page.entries if entry.name.isdecimal()]
+        if not newest or not payloads:
+            return page
+        number = max(payloads)
+        return Page(
+            tuple(one for one in page.entries if one.name in (f"{number}", f"{number}.metadata")), (), None, number
+        )
+
+
 class UnlockedReplace(MemoryBackend):
     """Never looks at the tag."""
 
@@ -132,6 +146,13 @@ def test_suite_catches_a_payload_that_is_cut_off() -> None:
 def test_suite_catches_a_page_that_repeats_its_last_folder() -> None:
     with pytest.raises(AssertionError, match="does not sort after"):
         BackendConformance().test_after_a_folder_skips_what_is_below_it(LosesBehindFolders(fresh_url()), "f/")
+
+
+def test_suite_catches_a_page_of_the_newest_without_the_claims_above_them() -> None:
+    with pytest.raises(AssertionError, match="a newest number is missing"):
+        BackendConformance().test_a_page_of_the_newest_numbers_holds_all_from_its_floor_on(
+            PassesClaimsOver(fresh_url()), "f/"
+        )
 
 
 def test_suite_catches_a_replace_that_ignores_the_tag() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given, settings
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from artifactfs import ArtifactNotFound, ArtifactStore
 from artifactfs.backends.base import Backend
+from artifactfs.backends.local import LocalBackend
 from artifactfs.backends.memory import MemoryBackend
 from artifactfs.drivers import perform, run
 from artifactfs.layout import ArtifactId, ScopeId
@@ -113,6 +115,35 @@ def test_every_key_at_and_above_the_floor_is_in_the_view(case: Case) -> None:
     assert view.payloads.keys() <= case.keys.payloads
     assert view.records.keys() <= case.keys.records
     assert view.hints <= case.keys.hints
+
+
+@pytest.mark.parametrize("kind", ["memory", "local"])
+@pytest.mark.parametrize(
+    "keys",
+    [
+        Keys({0, 1, 2}, {0, 1, 2, 30}),
+        Keys(set(range(8, 13)), set(range(8, 12)) | {100, 101}),
+        Keys({5, 99, 1000}, {5, 99, *range(9_998, 10_020)}),
+        Keys(set(), {0, 100, 200, 250}),
+        Keys({3}, set(range(120, 300)), {100}),
+        Keys(set(range(50)), set(range(50)) | set(range(60, 220))),
+    ],
+)
+def test_a_store_that_tells_its_newest_numbers_tells_of_each_key_from_the_floor_on(
+    keys: Keys, kind: str, tmp_path: Path
+) -> None:
+    backend: Backend = LocalBackend(tmp_path, durability="none")
+    if kind == "memory":
+        backend = MemoryBackend(f"memory://{uuid.uuid4().hex}")
+    _fill(backend, keys.names())
+    view = run(look(ARTIFACT), backend)
+    assert view.top == keys.top
+    assert {number for number in view.payloads if number >= view.floor} == {
+        number for number in keys.payloads if number >= view.floor
+    }
+    assert {number for number in view.records if number >= view.floor} == {
+        number for number in keys.records if number >= view.floor
+    }
 
 
 @given(cases())

@@ -177,7 +177,7 @@ def client(request: pytest.FixtureRequest) -> Iterator[Callable[[], S3Backend]]:
     made: list[S3Backend] = []
 
     def make() -> S3Backend:
-        made.append(S3Backend(f"{bucket}/{uuid.uuid4().hex}", options=moto.storage_options))
+        made.append(S3Backend(f"{bucket}/{uuid.uuid4().hex}", options=moto.own_options))
         return made[-1]
 
     yield make
@@ -817,7 +817,9 @@ class WritesBelow(ReadThrough):
 class Blind(ReadThrough):
     """Lists only the first store where that has anything."""
 
-    async def list(self, folder: str, after: str = "", *, deep: bool = False, limit: int = 1000) -> Page:
+    async def list(
+        self, folder: str, after: str = "", *, deep: bool = False, limit: int = 1000, newest: bool = False
+    ) -> Page:
         page = await self._at(0, lambda first: first.list(folder, after, deep=deep, limit=limit))
         return page if page.entries or page.folders else await super().list(folder, after, deep=deep, limit=limit)
 

@@ -12,7 +12,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
-Placement = Literal["inline", "thread", "loop"]
+from artifactfs.codecs.base import Bytes
+
+Placement = Literal["inline", "thread", "loop", "any"]
 """Where a backend's coroutines may run.
 
 inline
@@ -21,7 +23,12 @@ thread
     They never suspend but may block on a disk: a caller on an event loop runs them in a worker thread (local).
 loop
     They suspend, and belong to fsspec's own event loop, `fsspec.asyn.get_loop()`, whatever loop the caller is on (s3, gcs).
+any
+    They suspend, and run on whatever loop the caller is on (obstore); for a caller without one, on fsspec's.
 """
+
+SUSPENDING = frozenset({"loop", "any"})
+"""Placements of stores behind a network: several coroutines of theirs are run at once, and none may block."""
 
 Ability = Literal["atomic", "racy", "ignored", "refused"]
 """How a store keeps a precondition, judged by outcome.
@@ -90,12 +97,14 @@ class Page(NamedTuple):
     """One page of a listing, in the order of `sort key`: the UTF-8 bytes of the relative key, a folder with its ``/``.
 
     `folders` are the names of sub-folders, without their slash. `next` is what to give as `after` for the following
-    page, and None at the end of the listing.
+    page, and None at the end of the listing. Where `floor` is not 0, the page was asked for the newest numbers alone:
+    of the keys that have a number it holds all from that one on, and no other key need be in it.
     """
 
     entries: tuple[Entry, ...]
     folders: tuple[str, ...]
     next: str | None
+    floor: int = 0
 
 
 class Unfinished(NamedTuple):
@@ -117,8 +126,8 @@ class Upload(Protocol):
     ``done=False`` the upload is still open: it is to be aborted (or, where the store allows it, committed again).
     """
 
-    async def write(self, data: bytes) -> None:
-        """Append *data*: any length."""
+    async def write(self, data: Bytes) -> None:
+        """Append *data*: any length. It is the caller's again afterwards, who may change it: what is kept is copied."""
         ...
 
     async def commit(self) -> Written:
@@ -173,13 +182,18 @@ class Backend(Protocol):
         """The bytes ``start <= i < end`` of an object (cut at its end, so perhaps none), or None where there is none."""
         ...
 
-    async def list(self, folder: str, after: str = "", *, deep: bool = False, limit: int = 1000) -> Page:
+    async def list(
+        self, folder: str, after: str = "", *, deep: bool = False, limit: int = 1000, newest: bool = False
+    ) -> Page:
         """One page of what lies below *folder* (``""`` or ending in ``/``) whose relative key sorts after *after*.
 
         One level with its sub-folders, or with *deep* every object below, named by its path. Always fresh: an object
         whose write was acknowledged before the call is in it. At most *limit* entries and folders; a backend may give
         fewer (but a hundred, while there are more: the newest version is found by what the first page shows), and one
         that reads a whole folder at once may give more. A missing folder is an empty page.
+
+        *newest*, given with nothing but a folder, says that its highest numbers are wanted: a backend that can tell them
+        without a look at every key may give a page of these alone (`Page.floor`). Any other answers as ever.
         """
         ...
 

@@ -38,18 +38,18 @@ def limit(folder: str, name: str, default: int) -> int:
     return limit if limit > 0 else default
 
 
-_own = os.urandom(8).hex()
+_own = TEMPORARY + os.urandom(8).hex()
 _count = itertools.count()
 
 
 def temporary() -> str:
     """A name that no other file has: of this process, as a fork makes it another, and of this call."""
-    return f"{TEMPORARY}{_own}{next(_count):08x}"
+    return f"{_own}{next(_count):08x}"
 
 
 def _forked() -> None:
     global _own
-    _own = os.urandom(8).hex()
+    _own = TEMPORARY + os.urandom(8).hex()
 
 
 if hasattr(os, "register_at_fork"):

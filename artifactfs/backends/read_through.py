@@ -12,7 +12,20 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Any, TypeVar
 
-from artifactfs.backends.base import Abilities, Backend, Entry, Got, Page, Placement, Stat, Unfinished, Upload, Written
+from artifactfs.backends.base import (
+    SUSPENDING,
+    Abilities,
+    Backend,
+    Entry,
+    Got,
+    Page,
+    Placement,
+    Stat,
+    Unfinished,
+    Upload,
+    Written,
+)
+from artifactfs.codecs.base import Bytes
 from artifactfs.errors import InvalidConfig
 from artifactfs.layout import STORE_FOLDER
 from artifactfs.waiting import in_thread
@@ -106,7 +119,9 @@ class ReadThrough:
                 return there._replace(tag=_tag(place, there.tag))
         return None
 
-    async def list(self, folder: str, after: str = "", *, deep: bool = False, limit: int = 1000) -> Page:
+    async def list(
+        self, folder: str, after: str = "", *, deep: bool = False, limit: int = 1000, newest: bool = False
+    ) -> Page:
         """One page of all stores together; what several have is listed once, as the first of them has it.
 
         The first is listed after the older ones: then what is missing of an older store was deleted before, and
@@ -171,13 +186,13 @@ class ReadThrough:
     async def _at(self, place: int, make: Callable[[Backend], Coroutine[Any, Any, T]]) -> T:
         """Run one coroutine of a store where it may run: one that blocks must not hold up the event loop of another."""
         store = self._stores[place]
-        if self.placement == "loop" and store.placement == "thread":
+        if self.placement in SUSPENDING and store.placement == "thread":
             return await in_thread(lambda: _run(make(store)))
         return await make(store)
 
     async def _each(self, places: Iterable[int], make: Callable[[Backend], Coroutine[Any, Any, T]]) -> Sequence[T]:
         """The answers of several stores, which are asked at the same time where that may be."""
-        if self.placement == "loop":
+        if self.placement in SUSPENDING:
             return await _together(self._at(place, make) for place in places)
         return [await self._at(place, make) for place in places]
 
@@ -188,7 +203,7 @@ class ReadThroughUpload:
     def __init__(self, over: ReadThrough, key: str, inner: Upload) -> None:
         self._over, self._key, self._inner = over, key, inner
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: Bytes) -> None:
         """Append *data*."""
         await self._over._at(0, lambda _: self._inner.write(data))
 
@@ -203,7 +218,7 @@ class ReadThroughUpload:
         await self._over._at(0, lambda _: self._inner.abort())
 
 
-_WIDEST: tuple[Placement, ...] = ("loop", "thread", "inline")
+_WIDEST: tuple[Placement, ...] = ("loop", "any", "thread", "inline")
 
 
 def _may_hold(store: Backend, key: str) -> bool:
@@ -218,7 +233,7 @@ async def _delete_held(store: Backend, keys: Sequence[str]) -> None:
     held: list[str] = []
     for start in range(0, len(keys), AT_ONCE):
         some = [key for key in keys[start : start + AT_ONCE] if not key.startswith(STORE_FOLDER)]
-        if store.placement == "loop":
+        if store.placement in SUSPENDING:
             seen = await _together(store.stat(key) for key in some)
         else:
             seen = [await store.stat(key) for key in some]

@@ -113,13 +113,7 @@ class S3Backend:
             **condition,
         )
         if answer.status == 501:
-            raise UnsafeBackend(
-                f"{self.url}: this store does not know the precondition {next(iter(condition))} ({answer.code}), so "
-                "concurrent savers would overwrite each other: use another store, or say single_writer=True if only "
-                "one process ever writes",
-                store=self.url,
-                seen="refused",
-            )
+            raise unknown_precondition(self.url, next(iter(condition)), answer.code)
         return Written(not answer.code, answer.sent, _tag(answer.body))
 
     # reads
@@ -153,7 +147,9 @@ class S3Backend:
             return None
         return Stat(answer.body["ContentLength"], answer.body["LastModified"].timestamp(), _tag(answer.body))
 
-    async def list(self, folder: str, after: str = "", *, deep: bool = False, limit: int = BATCH) -> Page:
+    async def list(
+        self, folder: str, after: str = "", *, deep: bool = False, limit: int = BATCH, newest: bool = False
+    ) -> Page:
         base = self._prefix + folder
         position: dict[str, Any] = {"StartAfter": base + _beyond(after, deep)} if after else {}
         grouping: dict[str, Any] = {} if deep else {"Delimiter": "/"}
@@ -241,6 +237,15 @@ class S3Backend:
 
     async def close(self) -> None:
         await self._client.close()
+
+
+def unknown_precondition(url: str, name: str, code: str) -> UnsafeBackend:
+    return UnsafeBackend(
+        f"{url}: this store does not know the precondition {name} ({code}), so concurrent savers would overwrite each "
+        "other: use another store, or say single_writer=True if only one process ever writes",
+        store=url,
+        seen="refused",
+    )
 
 
 def _tag(body: Mapping[str, Any]) -> str:

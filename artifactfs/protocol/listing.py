@@ -32,18 +32,22 @@ class View:
     unhinted: bool = False
 
     def add(self, entries: Iterable[Entry]) -> None:
+        newest = self.newest_time
         for name, size, modified in entries:
-            match parse_entry(name):
-                case ("payload", number):
-                    self.payloads[number] = size
-                case ("record", number):
-                    self.records[number] = (size, modified)
-                case ("hint", number):
-                    self.hints.add(number)
-                    continue
-                case _:
-                    continue
-            self.newest_time = max(self.newest_time, modified)
+            found = parse_entry(name)
+            if found is None:
+                continue
+            kind, number = found
+            if kind == "payload":
+                self.payloads[number] = size
+            elif kind == "record":
+                self.records[number] = (size, modified)
+            else:
+                self.hints.add(number)
+                continue
+            if modified > newest:
+                newest = modified
+        self.newest_time = newest
 
     def powers(self) -> set[int]:
         """The powers of ten that have a key."""
@@ -59,9 +63,13 @@ class View:
 
 
 def look(artifact: ArtifactId) -> Steps[View]:
-    """A fresh view of the artifact from some number up to its newest: one listing to about 400 versions, else two."""
-    view = View()
-    (page,) = yield (List(artifact.folder),)
+    """A fresh view of the artifact from some number up to its newest: one listing to about 400 versions, else two.
+
+    One at any number where the store below tells its newest numbers.
+    """
+    page: Page
+    (page,) = yield (List(artifact.folder, newest=True),)
+    view = View(floor=page.floor)
     view.add(page.entries)
     if page.next is None:
         return view

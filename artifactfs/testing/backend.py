@@ -168,6 +168,14 @@ def _names(page: Page) -> list[str]:
     return _order(names + folders)
 
 
+def _numbered(page: Page, floor: int) -> set[Entry]:
+    """The entries of payloads and records whose number is *floor* or above."""
+    numbers = {entry: entry.name.removesuffix(".metadata") for entry in page.entries}
+    return {
+        entry for entry, text in numbers.items() if text == text.lstrip("0") and text.isdecimal() and int(text) >= floor
+    }
+
+
 def _pages(backend: Backend, folder: str, after: str = "", *, deep: bool = False, limit: int = 1000) -> Iterator[Page]:
     """A listing page by page; every page must go on where the one before it ended."""
     while True:
@@ -669,6 +677,30 @@ class BackendConformance:
         assert _all(another, folder) == ["c"]
         assert _run(backend, backend.create(folder + "a/b/1", b"again", BINARY)).done
         assert _all(another, folder) == ["a/", "c"]
+
+    def test_a_page_of_the_newest_numbers_holds_all_from_its_floor_on(self, backend: Backend, folder: str) -> None:
+        published = [f"{number}{end}" for number in range(7, 13) for end in ("", ".metadata")]
+        claimed = ["13.metadata", "15.metadata"]
+        steps = [
+            published,
+            claimed,
+            ["!9", "007", "99x", "100.metadatb", "1000.x", "x.metadata"],
+            ["100", "99.metadata"],
+        ]
+        told = [_run(backend, backend.list(folder, newest=True))]
+        assert told == [Page((), (), None)]
+        for names in steps:
+            _make(backend, [folder + name for name in names])
+            self._newest_numbers_are_told(backend, folder)
+        for names in (["100"], ["99.metadata", "12"], published[:8], claimed, ["11", "12.metadata"]):
+            _run(backend, backend.delete([folder + name for name in names]))
+            self._newest_numbers_are_told(backend, folder)
+
+    def _newest_numbers_are_told(self, backend: Backend, folder: str) -> None:
+        page, ordinary = (_run(backend, backend.list(folder, newest=newest)) for newest in (True, False))
+        if page != ordinary:
+            assert page.next is None and not page.folders
+            assert _numbered(page, page.floor) == _numbered(ordinary, page.floor), "a newest number is missing"
 
     def test_many_keys_are_listed_once_each(self, backend: Backend, another: Backend, folder: str) -> None:
         names = [str(n) for n in range(self.many)]
