@@ -115,6 +115,8 @@ def is_segment(segment: str, what: str = "name") -> bool:
 
 
 def _read(segment: str, what: str) -> str | None:
+    if _PLAIN.fullmatch(segment) and len(segment) <= MAX_NAME and not _DEVICE.match(segment):
+        return None if what == "session" and segment == USER_SCOPE else segment
     try:
         text = unquote_to_bytes(segment).decode() if "%" in segment else segment
         return text if encode(text, what) == segment else None

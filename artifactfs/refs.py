@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal, TypeAlias
 from urllib.parse import unquote_to_bytes
@@ -161,6 +161,7 @@ class Ref:
     selector: Selector | None = None
     view: bool = False
     user_scope: bool = False
+    _path: str = field(default="", init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.name is not None and self.name.startswith(_USER_PREFIX):
@@ -264,6 +265,11 @@ class Ref:
     @property
     def path(self) -> str:
         """The reference without ``artifact://``: the path that a filesystem takes and returns."""
+        if not self._path:
+            object.__setattr__(self, "_path", self._spelled())
+        return self._path
+
+    def _spelled(self) -> str:
         pieces = [spell(text, in_name=False) for text in (self.app, self.user) if text is not None]
         if self.user_scope:
             pieces.append(USER_SCOPE)

@@ -125,7 +125,7 @@ def _paged(scope: Scope, size: int) -> Iterator[str]:
 
 def test_the_suite_would_see_an_order_that_is_the_listings_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """The control: a listing brings ``a.csv/`` before ``a/``."""
-    monkeypatch.setattr(protocol_names._InOrder, "_awaited", lambda *_: None)
+    monkeypatch.setattr(protocol_names._InOrder, "_beginnings", lambda *_: [])
     with pytest.raises(AssertionError):
         test_names_are_those_whose_newest_version_is_there.hypothesis.inner_test(  # type: ignore[attr-defined]
             [(False, name, "save") for name in PLAIN], 1, [], None

@@ -153,6 +153,9 @@ class Base(AsyncFileSystem):  # type: ignore[misc]
 
     def _opened(self) -> tuple[ArtifactStore, AsyncArtifactStore, Recent]:
         url = self._root or os.environ.get("ARTIFACTFS_URL")
+        found = self._stores.get(url or "")
+        if found is not None:
+            return found
         if not url:
             raise InvalidConfig(
                 "no store is named for artifact://: chain the URL over one (artifact://…::s3://bucket/prefix), give "
@@ -228,7 +231,7 @@ class Base(AsyncFileSystem):  # type: ignore[misc]
         return head if head.count("/") == 2 and _NUMBER.fullmatch(last) else parent
 
     def _ref(self, path: Any) -> Ref:
-        return Ref.parse(self._strip_protocol(path))
+        return _parsed(self._strip_protocol(path))
 
     def _file(self, path: Any) -> tuple[Ref, str]:
         """What *path* means as that of a file.
@@ -265,13 +268,16 @@ class Base(AsyncFileSystem):  # type: ignore[misc]
         return found
 
 
+_parsed = lru_cache(maxsize=1000)(Ref.parse)
+
+
 @lru_cache(maxsize=1000)
 def _spelled(path: str) -> str:
     """*path* as a listing spells it; as it is where it is a pattern, or where `Ref.parse` will say what is wrong."""
     if has_magic(path):
         return path
     try:
-        return Ref.parse(path).path
+        return _parsed(path).path
     except (InvalidRef, InvalidName):
         return path
 

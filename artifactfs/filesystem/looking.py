@@ -137,7 +137,7 @@ class Looking(Base):
             raise nothing(ref)
         if not detail:
             return sorted({node.path for node in nodes})
-        nodes.sort(key=lambda node: node.ref is not None)
+        nodes.sort(key=lambda node: node.is_file)
         return [_told(node) for node in nodes]
 
     def walk(
@@ -185,14 +185,14 @@ class Looking(Base):
         if ref.name is None or may_be_folder(ref):
             nodes = yield from below(self._core, ref, maxdepth, records=detail and sizes, wanted=wanted)
             for node in nodes:
-                if node.ref is not None or (withdirs and node.path not in found):
+                if node.is_file or (withdirs and node.path not in found):
                     found[node.path] = node
             if found and withdirs and ref.app is not None:
                 found[ref.path] = Node(ref.path)
         if not found and ref.name is not None:
             with suppress(FileNotFoundError, IsADirectoryError):
                 content = yield from resolve(self._core, self._recent, ref)
-                found[ref.path] = Node(ref.path, ref, content.record)
+                found[ref.path] = Node(ref.path, True, content.record)
         if not detail:
             return sorted(found)
         return {path: _told(found[path]) for path in sorted(found)}
@@ -235,7 +235,7 @@ def _omit_missing(error: OSError) -> None:
 
 def _told(node: Node) -> dict[str, Any]:
     """What a listing says of a node; of an artifact whose record was not read little can be said."""
-    if node.ref is None:
+    if not node.is_file:
         return folder_info(node.path)
     if node.record is None:
         return {"name": node.path, "size": None, "type": "file"}

@@ -48,7 +48,7 @@ class ArtifactReader(files.ArtifactReader):
             raise ValueError(f"cache_type is {cache_type!r}; fsspec has {', '.join(sorted(map(str, caches)))}")
         self.cache = caches[cache_type](self.blocksize, self._fetch_range, self.size, **(cache_options or {}))
         self._raw.fetch = lambda start, end: self._cache._fetch(start, end)
-        self._again = (replace(ref, selector=content.record.version).path, blocksize, cache_type, cache_options)
+        self._ref, self._again = ref, (blocksize, cache_type, cache_options)
 
     @property
     def cache(self) -> Any:
@@ -81,7 +81,8 @@ class ArtifactReader(files.ArtifactReader):
         return self.details
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
-        return _reopen, (self.fs, *self._again, self.tell())
+        path = replace(self._ref, selector=self.record.version).path
+        return _reopen, (self.fs, path, *self._again, self.tell())
 
 
 def _reopen(

@@ -8,6 +8,7 @@ import os
 from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
 from functools import partial
+from glob import has_magic
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast
 from uuid import uuid4
@@ -41,6 +42,12 @@ class Reading(Base):
             load = scope_of(self._core, ref).load(name, ref.version)
             return (yield from of_a_file(self._core, ref, load)).data
         return (yield from _slice((yield from self._version(path)), start, end))
+
+    def cat(self, path: Any, recursive: bool = False, on_error: str = "raise", **kwargs: Any) -> Any:
+        """The bytes of one artifact; or of all that *path*, a list or a pattern, stands for, by their paths."""
+        if isinstance(path, str) and on_error == "raise" and not recursive and not has_magic(path):
+            return self.cat_file(path, **kwargs)
+        return self._blocking(self._cat, path, recursive=recursive, on_error=on_error, **kwargs)
 
     @operation
     def cat_ranges(

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import repeat
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from artifactfs.backends.base import Backend
 from artifactfs.content import Content
@@ -31,6 +31,9 @@ from artifactfs.refs import Ref, Tag, components, spell
 AT_ONCE = 16
 """Folders that are listed at the same time."""
 
+KEPT_SCOPES = 100
+"""Scopes that are kept, as most calls are about one that the call before was about."""
+
 ZARR = {"zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata"}
 """Files of which a folder holds one if it is a Zarr store, of format 3 or 2."""
 
@@ -41,18 +44,23 @@ _NEARLY_A_TIME = re.compile(
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
-    """A folder (without *ref*) or an artifact at *path*; *record* where it was read."""
+class Node(NamedTuple):
+    """A folder or an artifact at *path*; *record* where it was read."""
 
     path: str
-    ref: Ref | None = None
+    is_file: bool = False
     record: Record | None = None
 
 
 def scope_of(core: Core, ref: Ref) -> ScopeOperations:
     assert ref.app is not None and ref.user is not None
-    return ScopeOperations(core, ScopeId(ref.app, ref.user, ref.session, core.custody))
+    key = ref.app, ref.user, ref.session
+    scope = core.scopes.get(key)
+    if scope is None:
+        if len(core.scopes) >= KEPT_SCOPES:
+            core.scopes.clear()
+        scope = core.scopes[key] = ScopeOperations(core, ScopeId(*key, core.custody))
+    return scope
 
 
 # what is there
@@ -160,7 +168,7 @@ def below(
                 seen.add(folder)
                 nodes.append(Node(folder))
         if depth is None or len(pieces) <= depth:
-            nodes.append(Node(path, replace(ref, name=_prefix(ref) + rest), record))
+            nodes.append(Node(path, True, record))
     return nodes
 
 

@@ -7,8 +7,7 @@ was removed or deleted does a mark, written before, tell a listing to look insid
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from heapq import heappop, heappush
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from artifactfs.backends.base import Page
@@ -41,7 +40,8 @@ def names(scope: ScopeId, prefix: str = "", after: str | None = None, *, shared:
     """
     walks = walks_of(_NameWalk, scope, prefix, after, shared)
     while (walk := (yield from first_of(walks))) is not None:
-        yield (Emit(walk.shown + decode(walk.order.pop())),)
+        for segment in walk.before(walks):
+            yield (Emit(walk.shown + decode(segment)),)
 
 
 def walks_of(
@@ -89,12 +89,11 @@ class _InOrder:
         self.ready: deque[str] = deque()
         self.settled: set[str] = set()
         self._waiting: list[str] = []
+        self._to_come: list[str] = []
 
     def add(self, segments: Iterable[str], position: str | None) -> None:
         """The listing has given *segments* and come to *position*; None: to its end."""
-        for segment in segments:
-            if segment not in self.settled:
-                heappush(self._waiting, segment)
+        self._waiting += [segment for segment in segments if segment not in self.settled]
         self.position = position
         self._release()
 
@@ -102,30 +101,45 @@ class _InOrder:
         """*beginning* was looked for; whatever the listing says of it later is passed over."""
         self.settled.add(beginning)
         if there:
-            heappush(self._waiting, beginning)
+            self._waiting.append(beginning)
         self._release()
 
     @property
     def awaited(self) -> str | None:
-        return self._awaited(self._waiting[0]) if self._waiting and not self.ready else None
+        return _awaited(self._waiting[0], self._to_come) if self._waiting and not self.ready else None
 
     def pop(self) -> str:
         return self.ready.popleft()
 
     def _release(self) -> None:
-        while self._waiting and self._awaited(self._waiting[0]) is None:
-            self.ready.append(heappop(self._waiting))
+        self._waiting.sort()
+        self._to_come = self._beginnings()
+        held = len(self._waiting)
+        if self._to_come:
+            places = (place for place in range(held) if _awaited(self._waiting[place], self._to_come))
+            held = next(places, held)
+        self.ready.extend(self._waiting[:held])
+        del self._waiting[:held]
 
-    def _awaited(self, segment: str) -> str | None:
-        """A beginning of *segment* that sorts before it, and whose key is still to come."""
-        if self.position is None:
-            return None
-        for place, char in enumerate(segment):
-            if place and char < "/":
-                beginning = segment[:place]
-                if f"{beginning}/" > self.position and beginning not in self.settled and is_segment(beginning):
-                    return beginning
-        return None
+    def _beginnings(self) -> list[str]:
+        """Segments that may still come and that one already listed may start with, the shortest first.
+
+        What a listing has given before *position* and has a beginning that comes after it shares that with *position*.
+        """
+        head = "" if self.position is None else self.position.partition("/")[0]
+        return [
+            head[:place]
+            for place in range(1, len(head))
+            if head[place] < "/" and head[:place] not in self.settled and is_segment(head[:place])
+        ]
+
+
+def _awaited(segment: str, beginnings: Sequence[str]) -> str | None:
+    """The one of *beginnings* that *segment* starts with and sorts behind, though its key comes first."""
+    for beginning in beginnings:
+        if segment.startswith(beginning) and segment[len(beginning) :] < "/" and segment != beginning:
+            return beginning
+    return None
 
 
 class Walk:
@@ -154,6 +168,13 @@ class Walk:
     @property
     def next_key(self) -> str:
         return self.own + self.order.ready[0]
+
+    def before(self, walks: Sequence[Walk]) -> Iterator[str]:
+        """Take its segments, as many as are ready and come before those of the other *walks*."""
+        others = [walk.next_key for walk in walks if walk is not self and walk.order.ready]
+        end = min(others, default=None)
+        while self.order.ready and (end is None or self.next_key < end):
+            yield self.order.pop()
 
     def fill(self) -> Steps[None]:
         """Read one more page, or look for the one name that all others have to wait for."""
