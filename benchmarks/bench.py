@@ -44,7 +44,7 @@ class Bench:
         self.ram = Path(self._ends.enter_context(tempfile.TemporaryDirectory(prefix="afb-", dir=shared)))
         self.disk = Path(self._ends.enter_context(tempfile.TemporaryDirectory(prefix="afb-")))
         self._servers: dict[str, servers.Server] = {}
-        self._peers: list[Worker] = []
+        self._workers: dict[bool, list[Worker]] = {}
         self._made = 0
 
     def __enter__(self) -> Bench:
@@ -134,12 +134,17 @@ class Bench:
         """The seconds that so many calls take."""
         return made.drive(work, calls) if isinstance(made, Remote) else services.drive(made, work, calls)
 
+    def workers(self, count: int, *, peers: bool = False) -> list[Worker]:
+        """So many processes that drive services, kept until the end of the run; of the peers' environment if asked."""
+        kept = self._workers.setdefault(peers, [])
+        while len(kept) < count:
+            kept.append(Worker(PEERS) if peers else Worker())
+            self._ends.callback(kept[-1].close)
+        return kept[:count]
+
     def peers(self) -> Worker:
         """The process that has the packages of the peers."""
-        if not self._peers:
-            self._peers.append(Worker(PEERS))
-            self._ends.callback(self._peers[0].close)
-        return self._peers[0]
+        return self.workers(1, peers=True)[0]
 
     def has_peers(self) -> bool:
         """Whether their packages are installed; if not, the page will say so."""

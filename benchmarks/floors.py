@@ -140,8 +140,9 @@ class S3fsAwaited(Floor):
 
         super().__init__()
         self.bucket = bucket
+        # Not awaited it is the one that s3fs keeps: its finalizer fails where another loop runs.
         self.fs = s3fs.S3FileSystem(
-            key=key, secret=secret, endpoint_url=endpoint, asynchronous=self.awaited, skip_instance_cache=True
+            key=key, secret=secret, endpoint_url=endpoint, asynchronous=self.awaited, skip_instance_cache=self.awaited
         )
         if self.awaited:
             self.session = loop().run_until_complete(self.fs.set_session())

@@ -25,7 +25,7 @@ class _Adk(Service):
         self._place = {"app_name": _APP, "user_id": _USER, "session_id": _SESSION}
 
     async def save(self, name: str, data: bytes) -> None:
-        part = genai.Part(inline_data=genai.Blob(data=data, mime_type="text/csv"))
+        part = genai.Part(inline_data=genai.Blob(data=data, mime_type="application/octet-stream"))
         await self._service.save_artifact(**self._place, filename=name, artifact=part)
 
     async def load(self, name: str) -> bytes:

@@ -81,6 +81,7 @@ def payload(size: int, seed: object = 0) -> bytes:
 
 _loop: list[asyncio.AbstractEventLoop] = []
 _threads: dict[int, ThreadPoolExecutor] = {}
+_payloads = itertools.count()
 
 
 def loop() -> asyncio.AbstractEventLoop:
@@ -105,16 +106,21 @@ def end() -> None:
 def drive(service: Service, work: Work, calls: int) -> float:
     """The seconds that so many calls take, `Work.in_flight` at a time."""
     method = getattr(service, work.op)
-    more = (payload(work.size),) if work.op == "save" else ()
-    names, lanes = work.names, work.in_flight
-    plan = [
-        [(names[i % len(names)], *more) if names else more for i in range(lane, calls, lanes)] for lane in range(lanes)
-    ]
+    lanes = work.in_flight
+    content = payload(work.size) if work.op == "save" else None
+
+    def arguments(call: int) -> tuple[Any, ...]:
+        name = work.names[call % len(work.names)] if work.names else None
+        # Each payload is another one: some name what they store by its content.
+        data = None if content is None else b"%016x" % next(_payloads) + content[16:]
+        return tuple(one for one in (name, data) if one is not None)
+
+    plan = [[arguments(call) for call in range(lane, calls, lanes)] for lane in range(lanes)]
     if inspect.iscoroutinefunction(method):
 
         async def task(lane: list[tuple[Any, ...]]) -> None:
-            for arguments in lane:
-                await method(*arguments)
+            for told in lane:
+                await method(*told)
 
         async def all_tasks() -> float:
             begun = time.perf_counter()
@@ -127,8 +133,8 @@ def drive(service: Service, work: Work, calls: int) -> float:
         return loop().run_until_complete(all_tasks())
 
     def thread(lane: list[tuple[Any, ...]]) -> None:
-        for arguments in lane:
-            method(*arguments)
+        for told in lane:
+            method(*told)
 
     if lanes == 1:
         begun = time.perf_counter()
@@ -152,8 +158,7 @@ def race(service: Service, name: str, who: int, saves: int, size: int, at: float
     data = [payload(size, (who, turn)) for turn in range(saves)]
     raised: list[str] = []
     kept: list[str] = []
-    while time.perf_counter() < at:
-        pass
+    time.sleep(max(0.0, at - time.perf_counter()))
     for one in data:
         try:
             finished(service.save(name, one))
@@ -273,6 +278,7 @@ SERVICES: dict[str, str] = {
     "gcsfs-awaited": "floors:GcsfsAwaited",
     "boto3": "floors:Boto3",
     "pins": "pins_service:Pins",
+    "pins-s3": "pins_service:PinsS3",
     "adk-memory": "peer_services:AdkMemory",
     "adk-file": "peer_services:AdkFile",
     "adk-gcs": "peer_services:AdkGcs",

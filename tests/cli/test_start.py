@@ -58,10 +58,3 @@ def test_help_of_every_command_imports_no_store() -> None:
 
 def test_a_command_that_uses_a_store_is_seen_to_import_one(tmp_path: Path) -> None:
     assert "artifactfs.store" in after("ls", "--store", str(tmp_path))
-
-
-def test_the_benchmark_of_starting_runs() -> None:
-    told = subprocess.run(
-        [sys.executable, "benchmarks/cli_start.py", "--rounds", "1"], capture_output=True, text=True, cwd=ROOT
-    )
-    assert told.returncode == 0 and "artifactfs --help" in told.stdout
