@@ -4,10 +4,11 @@
 #   make test      the suite on what pip alone brings: memory, local disk, moto, ministack, rclone
 #   make check     all that CI does; servers that are not installed are skipped (bash .ci/install-servers)
 #   make nightly   the deep runs, for hours
+#   make bench     measure all, beside floors and peers, and write docs/performance.md (make bench-quick: some minutes)
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: demo test check nightly lint types layers suite other-pythons venvs peers
+.PHONY: demo test check nightly bench bench-quick lint types layers suite other-pythons venvs peers
 
 PYTHON ?= $(shell bash .ci/find-python)
 VENV ?= .venv
@@ -60,6 +61,14 @@ test-%:
 nightly: $(VENV)/.dev
 	HYPOTHESIS_PROFILE=nightly ARTIFACTFS_SIM_SECONDS=$${ARTIFACTFS_SIM_SECONDS:-7200} $(PYTEST) --timeout 28800
 
+# The machine should have nothing else to do meanwhile.
+bench: SIZE := full
+bench-quick: SIZE := quick
+bench bench-quick: peers
+	@bash .ci/install-servers minio fake-gcs-server
+	@$(MAKE) --no-print-directory .venv-bench/.bench VENV=.venv-bench
+	.venv-bench/bin/python -m benchmarks --size $(SIZE)
+
 # --- environments: made again where pyproject.toml is newer ------------------------------------------------------------
 
 venvs: $(VENV)/.dev
@@ -82,7 +91,7 @@ $(BIN)/python:
 	@[ -n "$(PYTHON)" ] || { echo "No Python 3.11 or later was found on PATH"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.demo $(VENV)/.test $(VENV)/.dev: $(VENV)/.%: pyproject.toml | $(BIN)/python
+$(VENV)/.demo $(VENV)/.test $(VENV)/.bench $(VENV)/.dev: $(VENV)/.%: pyproject.toml | $(BIN)/python
 	@echo "installing artifactfs[$*] into $(VENV)"
 	@$(BIN)/python -m pip install -qq --no-compile --disable-pip-version-check --editable '.[$*]'
 	@touch $@

@@ -135,6 +135,255 @@ SMALL = (
         1.0,
         (Ratio("memory/load/1 KB", OURS, "ADK in memory"),),
     ),
+    Target(
+        "memory-others",
+        "memory, save and load of 1 KB: no slower with 100,000 other keys in the store (1.05x leaves room for noise)",
+        1.05,
+        tuple(Ratio(f"memory/{op}/1 KB", "artifactfs, many other keys", OURS) for op in ("save", "load")),
+    ),
+    Target(
+        "local-save",
+        "local without fsync, save of 1 KB: at most 3x of two plain writes",
+        3.0,
+        (Ratio("local/save/1 KB", OURS, "two files"),),
+    ),
+    Target(
+        "local-load",
+        "local, load of 1 KB: at most 3x of two plain reads",
+        3.0,
+        (Ratio("local/load/1 KB", OURS, "two files"),),
+    ),
+    Target(
+        "local-fsync",
+        "local with fsync, save of 1 KB: at most 1.5x of the same steps for two files by hand",
+        1.5,
+        (Ratio("local/save/1 KB", "artifactfs, fsync", "two files, fsync"),),
+    ),
+    Target(
+        "local-peers",
+        "local, save and load of 1 KB: at most 0.25x of what ADK's and Solace's services take",
+        0.25,
+        tuple(
+            Ratio(f"local/{op}/1 KB", OURS, peer)
+            for op in ("save", "load")
+            for peer in ("ADK file", "Solace filesystem")
+        ),
+    ),
+    Target(
+        "s3-save",
+        "S3, save of 1 KB, 64 in flight: at most 1.3x of bare obstore making the same two PUTs",
+        1.3,
+        (Ratio("s3/save/1 KB, 64 in flight", OURS, "obstore"),),
+    ),
+    Target(
+        "s3-load",
+        "S3, load of a known version of 1 KB, 64 in flight: at most 1.3x of bare obstore making the same two GETs",
+        1.3,
+        (Ratio("s3/load/1 KB, 64 in flight", OURS, "obstore"),),
+    ),
+    Target(
+        "s3-peers",
+        "S3, save of 1 KB, 64 in flight: at most 0.2x of what ADK's GCS service and Solace's S3 service take",
+        0.2,
+        tuple(Ratio("s3/save/1 KB, 64 in flight", OURS, peer) for peer in ("ADK GCS", "Solace S3")),
+    ),
+    Target(
+        "s3fs-several",
+        "S3 by s3fs, save and load of 1 KB, 64 in flight: at most 1.2x of bare s3fs making the same requests",
+        1.2,
+        tuple(Ratio(f"s3/{op}/1 KB, 64 in flight", "artifactfs on s3fs", "s3fs") for op in ("save", "load")),
+    ),
+    Target(
+        "s3fs-one",
+        "S3 by s3fs, save and load of 1 KB, one after the other: at most 1.2x of bare s3fs making the same requests",
+        1.2,
+        tuple(Ratio(f"s3/{op}/1 KB", "artifactfs on s3fs", "s3fs") for op in ("save", "load")),
+    ),
 )
 
-TARGETS: tuple[Target, ...] = (*SMALL,)
+RACERS = ("artifactfs, folder", "artifactfs, S3 by obstore", "artifactfs, S3 by s3fs")
+
+
+def _race(runners: int, saves: int) -> tuple[Target, ...]:
+    name, text = f"race/{runners} x {saves}", f"{runners} processes, {saves} saves each of one name"
+    return (
+        Target(
+            f"{name}-kept",
+            f"{text}: all {runners * saves} are kept",
+            runners * saves,
+            tuple(Exact(name, "saves kept (the fewest)", side) for side in RACERS),
+            at_least=True,
+            unit="saves",
+        ),
+        Target(
+            f"{name}-raised",
+            f"{text}: no exception",
+            0,
+            tuple(Exact(name, "exceptions", side) for side in RACERS),
+            unit="exceptions",
+        ),
+        Target(
+            f"{name}-uploaded",
+            f"{text}, on S3: uploaded at most 1.1x of what is stored",
+            1.1,
+            tuple(Exact(name, "uploaded / stored", side) for side in RACERS[1:]),
+        ),
+        Target(
+            f"{name}-time",
+            f"{text}, in a folder: no longer than the fastest peer that keeps all",
+            1.0,
+            tuple(Ratio(name, RACERS[0], peer) for peer in ("ADK file", "pins")),
+        ),
+    )
+
+
+RACES = (*_race(8, 50), *_race(32, 50))
+
+START = (
+    Target(
+        "start",
+        "`artifactfs --version` and `--help`: less than 2x of `import click`",
+        2.0,
+        tuple(Ratio("start", f"artifactfs {option}", "import click") for option in ("--version", "--help")),
+    ),
+)
+
+ENGINES = {OURS: "obstore", "artifactfs on s3fs": "s3fs"}
+"""The sides of artifactfs on S3, and the bare client of each."""
+
+GCM, SHA = "AES-GCM alone, 16 KiB chunks", "SHA-256 alone"
+
+
+def _requests(id: str, text: str, what: str, limit: int, counts: tuple[int, ...]) -> Target:
+    """Requests of an operation on an artifact of so many versions."""
+    measures = tuple(Exact(f"versions-s3/{count}", what, side) for count in counts for side in ENGINES)
+    return Target(id, text, limit, measures, unit="requests")
+
+
+FEW, MANY = (1, 400), (10_000, 100_000)
+
+VERSIONS = (
+    Target(
+        "latest-local",
+        "local, load of the newest of 10,000 versions: at most 1.5x of `os.listdir` of their folder",
+        1.5,
+        (Ratio("versions-local/latest/10000", OURS, "os.listdir"),),
+    ),
+    Target(
+        "latest-peers",
+        "local, load of the newest of 10,000 versions: at most 0.25x of what ADK's and Solace's services take",
+        0.25,
+        tuple(Ratio("versions-local/latest/10000", OURS, peer) for peer in ("ADK file", "Solace filesystem")),
+    ),
+    _requests("requests-save", "S3, save with a warm hint: 2 requests", "save, warm", 2, FEW + MANY),
+    _requests("requests-cold", "S3, cold save: 3 requests up to 400 versions", "save, cold", 3, FEW),
+    _requests("requests-cold-many", "S3, cold save above that, to 100,000 versions: 5", "save, cold", 5, MANY),
+    _requests("requests-known", "S3, load of a known version: 2 requests", "load of a known version", 2, FEW + MANY),
+    _requests("requests-latest", "S3, load of the newest: 3 requests up to 400 versions", "load of the newest", 3, FEW),
+    _requests("requests-latest-many", "S3, load of the newest above that: 5", "load of the newest", 5, MANY),
+)
+
+NAMES = (
+    Target(
+        "names-requests",
+        "S3, names of 100,000 artifacts: one listing per 1,000",
+        100,
+        tuple(Exact("names/s3/100000", "listings", side) for side in ENGINES),
+        unit="requests",
+    ),
+    Target(
+        "names-s3",
+        "S3, names of 100,000 artifacts: at most 1.3x of the bare listing by the same client",
+        1.3,
+        tuple(Ratio("names/s3/100000", side, bare) for side, bare in ENGINES.items()),
+    ),
+    Target(
+        "names-local",
+        "local, names of 100,000 artifacts: at most 1.3x of a sorted `os.listdir`",
+        1.3,
+        (Ratio("names/local/100000", OURS, "os.listdir, sorted"),),
+    ),
+)
+
+
+def _streams(place: str, size: str, sides: Mapping[str, str]) -> tuple[Target, ...]:
+    """*sides*: those of artifactfs, and the floor of each."""
+    found = []
+    for way in ("save", "load"):
+        name, text = f"streams-{place}/{way}/{size}", f"{'local' if place == 'local' else 'S3'}, {way} of {size}"
+        each = [(side, f"{side}, sealed", floor) for side, floor in sides.items()]
+        grown = tuple(
+            Exact(name, "growth of peak memory", side) for plain, sealed, _ in each for side in (plain, sealed)
+        )
+        floor = "a synced copy" if place == "local" else "the same client's own"
+        found += [
+            Target(f"{name}-memory", f"{text}, plain and sealed: memory grows by at most 32 MB", 32, grown, unit="MB"),
+            Target(
+                f"{name}-speed",
+                f"{text}: at least 0.9x as fast as {floor}",
+                0.9,
+                tuple(Ratio(name, plain, bare, speed=True) for plain, _, bare in each),
+                at_least=True,
+            ),
+            Target(
+                f"{name}-sealed",
+                f"{text}, sealed: at least 0.8x as fast as the slowest of {floor}, AES-GCM and SHA-256",
+                0.8,
+                tuple(Ratio(name, sealed, (bare, GCM, SHA), speed=True) for _, sealed, bare in each),
+                at_least=True,
+            ),
+        ]
+    return tuple(found)
+
+
+STREAMS = (
+    *_streams("local", "256 MB", {OURS: "copy, synced"}),
+    *_streams("local", "2048 MB", {OURS: "copy, synced"}),
+    *_streams("s3", "256 MB", ENGINES),
+    *_streams("s3", "2048 MB", {OURS: "obstore"}),
+    Target(
+        "sealing",
+        "sealing and opening: at least 0.8x as fast as the same library's AES-GCM at 16 KiB chunks",
+        0.8,
+        tuple(Ratio(f"sealing/{what}", OURS, GCM, speed=True) for what in ("seal", "open")),
+        at_least=True,
+    ),
+)
+
+CALLS = (
+    Target(
+        "calls",
+        "one call of the filesystem: at most 50 µs over fsspec's own in memory",
+        50,
+        tuple(
+            Difference(f"calls/{op}, {shown}", "artifact:// over memory", "fsspec's memory://", 1e6)
+            for op in ("info", "exists", "cat_file")
+            for shown in ("newest", "known version")
+        ),
+        unit="µs",
+    ),
+    Target(
+        "import",
+        "`import artifactfs`: a few milliseconds",
+        5,
+        (Difference("imports", "import artifactfs", "python -c pass", 1e3),),
+        unit="ms",
+    ),
+    Target(
+        "first-use",
+        "first use of a store: at most 60 ms over `import fsspec`",
+        60,
+        tuple(Difference("imports", f"first use, {where}", "import fsspec", 1e3) for where in ("memory", "a folder")),
+        unit="ms",
+    ),
+)
+
+TARGETS: tuple[Target, ...] = (
+    *SMALL,
+    *RACES,
+    *VERSIONS,
+    *NAMES,
+    *STREAMS,
+    *CALLS,
+    *START,
+)

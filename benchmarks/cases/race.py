@@ -81,7 +81,7 @@ def _runners(bench: Bench) -> list[Runner]:
     ]
     if bench.has_peers():
         found += [
-            Runner("ADK File", "peer", "adk-file", root),
+            Runner("ADK file", "peer", "adk-file", root),
             Runner("Solace filesystem", "peer", "solace", root),
             Runner("Solace S3", "peer", "solace-s3", lambda: told_s3(s3), s3.name),
         ]
@@ -90,7 +90,7 @@ def _runners(bench: Bench) -> list[Runner]:
     if find_spec("pins") is not None:
         found.append(Runner("pins", "peer", "pins", root))
     if bench.tiny:  # a race of each kind; the others differ in nothing but their service
-        found = [one for one in found if one.name in ("artifactfs, S3 by obstore", "artifactfs, folder", "ADK File")]
+        found = [one for one in found if one.name in ("artifactfs, S3 by obstore", "artifactfs, folder", "ADK file")]
     return found
 
 

@@ -17,9 +17,9 @@ def scaling(bench: Bench) -> None:
     s3 = bench.s3
     for count in bench.pick(tiny=(2,), quick=(1, 8, 64), full=(1, 2, 4, 8, 16, 32, 64)):
         rows: list[Row] = [
-            ("artifactfs, obstore", "ours", "artifactfs", ours_s3(s3, "obstore")),
-            ("artifactfs, s3fs", "ours", "artifactfs", ours_s3(s3, "s3fs")),
-            ("bare obstore", "floor", "obstore", told_s3(s3)),
+            ("artifactfs", "ours", "artifactfs", ours_s3(s3, "obstore")),
+            ("artifactfs on s3fs", "ours", "artifactfs", ours_s3(s3, "s3fs")),
+            ("obstore", "floor", "obstore", told_s3(s3)),
             ("boto3", "floor", "boto3", told_s3(s3)),
         ]
         work = Work("save", named(count), KB, count)
@@ -28,7 +28,7 @@ def scaling(bench: Bench) -> None:
             "saves of 1 KB on S3, by threads",
             sides(bench, rows, work, most=1024),
             group="scaling/threads, S3",
-            base="bare obstore",
+            base="obstore",
             x=count,
         )
         rows = [
@@ -45,17 +45,17 @@ def scaling(bench: Bench) -> None:
         )
     for count in bench.pick(tiny=(2,), quick=(1, 16, 256), full=(1, 4, 16, 64, 256)):
         rows = [
-            ("artifactfs, obstore", "ours", "artifactfs-awaited", ours_s3(s3, "obstore")),
-            ("artifactfs, s3fs", "ours", "artifactfs-awaited", ours_s3(s3, "s3fs")),
-            ("bare obstore", "floor", "obstore-awaited", told_s3(s3)),
-            ("bare s3fs", "floor", "s3fs-awaited", told_s3(s3)),
+            ("artifactfs", "ours", "artifactfs-awaited", ours_s3(s3, "obstore")),
+            ("artifactfs on s3fs", "ours", "artifactfs-awaited", ours_s3(s3, "s3fs")),
+            ("obstore", "floor", "obstore-awaited", told_s3(s3)),
+            ("s3fs", "floor", "s3fs-awaited", told_s3(s3)),
         ]
         bench.compare(
             f"scaling/tasks/S3/{count}",
             "saves of 1 KB on S3, by tasks",
             sides(bench, rows, Work("save", named(count), KB, count), most=1024),
             group="scaling/tasks, S3",
-            base="bare obstore",
+            base="obstore",
             x=count,
         )
     for count in bench.pick(tiny=(2,), quick=(1, 4), full=(1, 2, 4, 8)):
@@ -63,11 +63,11 @@ def scaling(bench: Bench) -> None:
             f"scaling/processes/S3/{count}",
             "saves of 1 KB on S3, by processes",
             [
-                _processes(bench, "artifactfs, obstore", "ours", "artifactfs", ours_s3(s3, "obstore"), count),
-                _processes(bench, "bare obstore", "floor", "obstore", told_s3(s3), count),
+                _processes(bench, "artifactfs", "ours", "artifactfs", ours_s3(s3, "obstore"), count),
+                _processes(bench, "obstore", "floor", "obstore", told_s3(s3), count),
             ],
             group="scaling/processes, S3",
-            base="bare obstore",
+            base="obstore",
             x=count,
         )
         bench.compare(

@@ -115,7 +115,7 @@ def local(bench: Bench) -> None:
             ("artifactfs, fsync", "ours", ours, {"url": bench.folder()}),
             ("two files", "floor", "files", {"root": bench.folder()}),
             ("two files, fsync", "floor", "files-synced", {"root": bench.folder()}),
-            ("ADK File", "peer", "adk-file", {"root": bench.folder()}),
+            ("ADK file", "peer", "adk-file", {"root": bench.folder()}),
             ("Solace filesystem", "peer", "solace", {"root": bench.folder()}),
             *([] if together else [("pins", "peer", "pins", {"root": bench.folder()})]),
         ]
@@ -155,10 +155,10 @@ def s3(bench: Bench) -> None:
     def rows(size: int, *, together: bool) -> list[Row]:
         awaited = "-awaited" if together else ""
         found: list[Row] = [
-            ("artifactfs, obstore", "ours", f"artifactfs{awaited}", ours_s3(server, "obstore")),
-            ("artifactfs, s3fs", "ours", f"artifactfs{awaited}", ours_s3(server, "s3fs")),
-            ("bare obstore", "floor", f"obstore{awaited}", told_s3(server)),
-            ("bare s3fs", "floor", f"s3fs{awaited}", told_s3(server)),
+            ("artifactfs", "ours", f"artifactfs{awaited}", ours_s3(server, "obstore")),
+            ("artifactfs on s3fs", "ours", f"artifactfs{awaited}", ours_s3(server, "s3fs")),
+            ("obstore", "floor", f"obstore{awaited}", told_s3(server)),
+            ("s3fs", "floor", f"s3fs{awaited}", told_s3(server)),
             ("boto3", "floor", "boto3", told_s3(server)),
         ]
         if size == KB:
@@ -182,7 +182,7 @@ def s3(bench: Bench) -> None:
                     f"{op} of {shown(size)}{f', {SEVERAL} in flight' if together else ''}",
                     sides(bench, rows(size, together=together), work, most=_most(size)),
                     group="s3",
-                    base="bare obstore",
+                    base="obstore",
                     note="ADK's service for Google Cloud Storage runs against fake-gcs-server, all others against MinIO."
                     if size == KB
                     else "",
@@ -213,7 +213,7 @@ def gcs(bench: Bench) -> None:
                 "artifactfs-awaited",
                 {"url": server.bucket(), **server.storage_options, "engine": "gcsfs"},
             ),
-            ("bare gcsfs", "floor", "gcsfs-awaited", _told_gcs(bench)),
+            ("gcsfs", "floor", "gcsfs-awaited", _told_gcs(bench)),
             ("ADK GCS", "peer", "adk-gcs", _told_gcs(bench)),
         ]
         bench.compare(
@@ -221,5 +221,5 @@ def gcs(bench: Bench) -> None:
             f"{op} of 1 KB, {SEVERAL} in flight",
             sides(bench, rows, Work(op, named(count), KB, count), most=512),
             group="gcs",
-            base="bare gcsfs",
+            base="gcsfs",
         )
