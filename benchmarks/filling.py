@@ -10,6 +10,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -162,3 +163,16 @@ def more_of_solace(root: str, count: int) -> None:
     for number in range(1, count):
         shutil.copy(first, first.with_name(str(number)))
         shutil.copy(first.with_name("0.meta"), first.with_name(f"{number}.meta"))
+
+
+def more_of_pins(root: str, count: int) -> None:
+    """Older versions than the one of a board in a folder, a second apart each, until there are *count*."""
+    (newest,) = (Path(root) / NAME).iterdir()
+    stamp, _, digest = newest.name.partition("-")
+    last = datetime.strptime(stamp, "%Y%m%dT%H%M%SZ")
+    for number in range(1, count):
+        before = f"{last - timedelta(seconds=number):%Y%m%dT%H%M%SZ}"
+        here = newest.with_name(f"{before}-{digest}")
+        here.mkdir()
+        shutil.copy(newest / f"{NAME}.json", here)
+        (here / "data.txt").write_text((newest / "data.txt").read_text().replace(stamp, before))

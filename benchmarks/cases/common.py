@@ -32,6 +32,7 @@ def filled(
     *,
     saves: Sequence[str] = (),
     fill: Callable[[], object] = nothing,
+    calls: int | None = None,
 ) -> Side:
     """A side that does *work* with a service which first saves these names, and whose store *fill* then adds to."""
     kept: list[Any] = []
@@ -46,7 +47,7 @@ def filled(
         for made in kept:
             made.close()
 
-    return Side(name, role, lambda calls: bench.drive(kept[0], work, calls), prepare, clean=clean)
+    return Side(name, role, lambda calls: bench.drive(kept[0], work, calls), prepare, clean=clean, calls=calls)
 
 
 def awaited(name: str, kind: Callable[..., Service], told: dict[str, Any], work: Work) -> Side:

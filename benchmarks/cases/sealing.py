@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -24,11 +24,17 @@ def sealing(bench: Bench) -> None:
     piece = memoryview(os.urandom(MIB))
     codec = Sealed(os.urandom(32), b"whose it is")
 
-    def seal() -> list[bytes]:
+    def stored_pieces() -> Iterator[bytes]:
         encoder = codec.encoder()
-        return [*(encoder.update(piece) for _ in range(PIECES)), encoder.finish()]
+        for _ in range(PIECES):
+            yield encoder.update(piece)
+        yield encoder.finish()
 
-    stored = memoryview(b"".join(seal()))
+    def seal() -> None:
+        for _ in stored_pieces():
+            pass
+
+    stored = memoryview(b"".join(stored_pieces()))
     size = PIECES * MIB
     spans = [codec.span(at, at + MIB, size) for at in range(0, size, MIB)]
 
@@ -58,19 +64,25 @@ def sealing(bench: Bench) -> None:
 
 def _gcm(piece: memoryview, *, opening: bool) -> Callable[[], None]:
     """The same library's AES-256-GCM over chunks of *piece*, into one buffer that is used again."""
-    cipher = AESGCM(os.urandom(32))
-    nonces = [number.to_bytes(12, "big") for number in range(PIECES * MIB // CHUNK)]
-    room = memoryview(bytearray(MIB + MIB // CHUNK * TAG))
-    plain = [piece[at : at + CHUNK] for at in range(0, MIB, CHUNK)] * PIECES
-    there = [room[at : at + CHUNK + TAG] for at in range(0, len(room), CHUNK + TAG)] * PIECES
-    sealed = [cipher.encrypt(nonce, chunk, None) for nonce, chunk in zip(nonces, plain, strict=True)] if opening else []
+    cipher, step = AESGCM(os.urandom(32)), CHUNK + TAG
+    room = memoryview(bytearray(MIB // CHUNK * step))
 
     def seal() -> None:
-        for nonce, chunk, to in zip(nonces, plain, there, strict=True):
-            cipher.encrypt_into(nonce, chunk, None, to)
+        for number in range(PIECES * MIB // CHUNK):
+            at = number % (MIB // CHUNK)
+            nonce, chunk = number.to_bytes(12, "big"), piece[at * CHUNK : (at + 1) * CHUNK]
+            cipher.encrypt_into(nonce, chunk, None, room[at * step : (at + 1) * step])
+
+    if not opening:
+        return seal
+    seal()
+    sealed, plain = memoryview(bytes(room)), memoryview(bytearray(MIB))
+    first = (PIECES - 1) * MIB // CHUNK  # of the chunks that were sealed last
 
     def unseal() -> None:
-        for nonce, chunk, to in zip(nonces, sealed, there, strict=True):
-            cipher.decrypt_into(nonce, chunk, None, to[:CHUNK])
+        for number in range(PIECES * MIB // CHUNK):
+            at = number % (MIB // CHUNK)
+            nonce, chunk = (first + at).to_bytes(12, "big"), sealed[at * step : (at + 1) * step]
+            cipher.decrypt_into(nonce, chunk, None, plain[at * CHUNK : (at + 1) * CHUNK])
 
-    return unseal if opening else seal
+    return unseal

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import uuid
@@ -79,17 +80,29 @@ def _records(folder: str) -> None:
                 file.read()
 
 
+PEERS = {
+    "ADK file": ("adk-file", filling.more_of_adk),
+    "Solace filesystem": ("solace", filling.more_of_solace),
+    "pins": ("pins", filling.more_of_pins),
+}
+"""The peers that keep files. One version is saved by each; the others are copies of it, made here as it makes them."""
+
+
 def _file_services(bench: Bench, count: int, work: Work) -> list[Side]:
-    """The peers that keep files. One version is saved by each; the others are copies of it that were made here."""
-    if not bench.has_peers():
-        return []
     made = []
-    kinds = (("ADK file", "adk-file", filling.more_of_adk), ("Solace filesystem", "solace", filling.more_of_solace))
-    for name, service, more in kinds:
+    for name, (service, more) in PEERS.items():
+        if service == "pins":
+            if not importlib.util.find_spec("pins"):
+                bench.leave_out("pins is not installed: it is in the environment of make bench")
+                continue
+            if work.op == "history":
+                continue
+        elif not bench.has_peers():
+            continue
         root = bench.folder()
         fill = partial(more, root, count)
-        side = filled(bench, name, "peer", service, {"root": root}, work, saves=[NAME], fill=fill)
-        made.append(side)
+        calls = 1 if count > WHOLE_HISTORY else None  # it takes them up to seconds
+        made.append(filled(bench, name, "peer", service, {"root": root}, work, saves=[NAME], fill=fill, calls=calls))
     return made
 
 
