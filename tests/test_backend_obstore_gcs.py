@@ -8,7 +8,6 @@ import os
 import pickle
 import socket
 from collections.abc import Callable, Coroutine, Iterator
-from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
@@ -350,6 +349,36 @@ def test_a_closed_port_is_named_and_nothing_landed(google: GoogleXML) -> None:
     run(backend.close())
 
 
+def test_a_host_without_an_address_is_named(google: GoogleXML, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    backend = a_backend(google, "gs://bucket/p", options={"endpoint_url": "http://nowhere.invalid"}, tries=1)
+    with pytest.raises(BackendUnavailable, match=r"the host of http://nowhere.invalid has no address"):
+        run(backend.get("x"))
+    run(backend.close())
+
+
+def test_a_connection_that_is_not_secure_is_named_and_not_tried_again(google: GoogleXML) -> None:
+    backend = a_backend(google, options={"endpoint_url": google.url.replace("http:", "https:")})
+    with pytest.raises(BackendError, match=r"cannot write 'x': no trusted TLS connection") as caught:
+        run(backend.create("x", b"", TEXT))
+    assert not isinstance(caught.value, BackendUnavailable)
+    run(backend.close())
+
+
+def test_a_server_that_does_not_answer_may_have_done_it(google: GoogleXML) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        options = {"endpoint_url": f"http://127.0.0.1:{silent.getsockname()[1]}"}
+        backend = a_backend(google, "gs://bucket/p", options=options, tries=1, deadline=0.2)
+        with pytest.raises(BackendUnavailable, match="did not answer in time") as caught:
+            run(backend.create("x", b"", TEXT))
+    assert caught.value.landed
+    run(backend.close())
+
+
 @pytest.mark.parametrize(
     ("answer", "kind", "says"),
     [
@@ -433,10 +462,8 @@ def test_a_requester_pays_project_reaches_every_request(google: GoogleXML) -> No
     run(backend.close())
 
 
-def test_without_credentials_everything_goes_over_gcsfs(
-    google: GoogleXML, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """gcsfs, given no token, looks for credentials and goes on without where there are none."""
+def test_without_credentials_everything_goes_over_gcsfs(google: GoogleXML) -> None:
+    """As where gcsfs was given no token, looked for credentials, and goes on without."""
     google.token = ""
     backend = a_backend(google, options={"token": "anon"})
     google.log.clear()
