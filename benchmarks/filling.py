@@ -50,7 +50,7 @@ def names(count: int) -> Iterator[tuple[str, bytes]]:
     for number in range(count):
         name = f"report-{number:06}.csv"
         here = ArtifactId(artifact.scope, name)
-        yield here.record(0), encode(msgspec.structs.replace(record, filename=name))
+        yield here.record(0), encode(msgspec.structs.replace(record, filename=name, version=0))
         yield here.payload(0), PAYLOAD
 
 
