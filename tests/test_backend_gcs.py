@@ -85,7 +85,7 @@ class Promises(BackendConformance):
 class TestFakeGCS(Promises):
     @pytest.fixture
     def backend(self, fake_gcs: Server) -> Iterator[GCSBackend]:
-        made = GCSBackend(fake_gcs.bucket(), options=fake_gcs.storage_options)
+        made = GCSBackend(fake_gcs.bucket(), options=fake_gcs.own_options)
         yield made
         run(made.close())
 
@@ -131,7 +131,7 @@ def front(fake_gcs: Server) -> Iterator[Proxy]:
 @pytest.fixture
 def through(fake_gcs: Server, front: Proxy) -> Iterator[GCSBackend]:
     """A backend that reaches fake-gcs-server through the proxy."""
-    made = GCSBackend(fake_gcs.bucket(), options=fake_gcs.at(front.url).storage_options)
+    made = GCSBackend(fake_gcs.bucket(), options=fake_gcs.at(front.url).own_options)
     yield made
     run(made.close())
 
@@ -200,7 +200,7 @@ def test_an_empty_page_in_the_middle_is_not_the_end(google: Google, backend: GCS
 
 
 def test_a_requester_pays_project_reaches_every_request(fake_gcs: Server, front: Proxy) -> None:
-    options = {**fake_gcs.at(front.url).storage_options, "requester_pays": "the-payer"}
+    options = {**fake_gcs.at(front.url).own_options, "requester_pays": "the-payer"}
     backend = GCSBackend(fake_gcs.bucket(), options=options)
     run(backend.create("x", b"x", TEXT))
     run(backend.get("x"))
@@ -471,7 +471,7 @@ def test_a_missing_bucket_is_named_by_every_operation(google: Google) -> None:
 
 
 def test_a_missing_bucket_of_an_emulator_is_named(fake_gcs: Server) -> None:
-    backend = GCSBackend("gs://no-such-bucket", options=fake_gcs.storage_options)
+    backend = GCSBackend("gs://no-such-bucket", options=fake_gcs.own_options)
     for operation in (backend.create("x", b"", TEXT), backend.list("")):
         with pytest.raises(BackendError, match="there is no bucket 'no-such-bucket'"):
             run(operation)

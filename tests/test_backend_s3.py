@@ -13,7 +13,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from artifactfs.backends.base import WHOLE_LIMIT, Abilities, Unfinished
+from artifactfs.backends import open_backend
+from artifactfs.backends.base import WHOLE_LIMIT, Abilities, Backend, Unfinished
 from artifactfs.backends.s3 import S3Backend
 from artifactfs.backends.s3_upload import part_size
 from artifactfs.errors import BackendError, BackendUnavailable, InvalidConfig, UnsafeBackend
@@ -25,34 +26,36 @@ from .servers import Server
 
 
 @pytest.fixture(scope="module")
-def clients() -> Iterator[Callable[[Server], tuple[S3Backend, S3Backend]]]:
-    """Two clients of one bucket of a server, the same for all tests here."""
-    made: dict[str, tuple[S3Backend, S3Backend]] = {}
+def clients() -> Iterator[Callable[[Server, str], tuple[S3Backend, S3Backend]]]:
+    """Two clients of one bucket of a server by an engine, the same for all tests here."""
+    made: dict[tuple[str, str], Any] = {}
 
-    def of(server: Server) -> tuple[S3Backend, S3Backend]:
-        if server.url not in made:
+    def of(server: Server, engine: str) -> tuple[S3Backend, S3Backend]:
+        if (server.url, engine) not in made:
             url = server.bucket("some/prefix")
-            made[server.url] = (opened(server, url), opened(server, url))
-        return made[server.url]
+            made[server.url, engine] = (opened(server, url, engine), opened(server, url, engine))
+        pair: tuple[S3Backend, S3Backend] = made[server.url, engine]
+        return pair
 
     yield of
     for client in itertools.chain(*made.values()):
         _run(client, client.close())
 
 
-def opened(server: Server, url: str, **arguments: Any) -> S3Backend:
-    return S3Backend(url, options=server.storage_options, **arguments)
+def opened(server: Server, url: str, engine: str) -> Backend:
+    return open_backend(url, {**server.own_options, "engine": engine})
 
 
 class OnServer(BackendConformance):
     """The conformance suite on two clients of one bucket; a subclass names the server."""
 
     server_name = ""
+    engine = "s3fs"
     many = 1100  # two pages
 
     @pytest.fixture
     def pair(self, request: pytest.FixtureRequest, clients: Any) -> tuple[S3Backend, S3Backend]:
-        pair: tuple[S3Backend, S3Backend] = clients(request.getfixturevalue(self.server_name))
+        pair: tuple[S3Backend, S3Backend] = clients(request.getfixturevalue(self.server_name), self.engine)
         return pair
 
     @pytest.fixture
@@ -64,7 +67,7 @@ class OnServer(BackendConformance):
         return pair[1]
 
 
-class TestMoto(OnServer):
+class Moto(OnServer):
     server_name = "moto"
 
     @pytest.fixture
@@ -80,9 +83,23 @@ class TestMoto(OnServer):
         return pair[1]
 
 
+class TestMoto(Moto):
+    pass
+
+
+@pytest.mark.nightly
+class TestMotoByObstore(Moto):
+    engine = "obstore"
+
+
 class TestMinistack(OnServer):
     server_name = "ministack"
     many = 300  # pages are moto's part, above
+
+
+@pytest.mark.nightly
+class TestMinistackByObstore(TestMinistack):
+    engine = "obstore"
 
 
 @pytest.mark.server("ceph")
@@ -91,20 +108,26 @@ class TestCeph(OnServer):
     atomic_complete = False
 
 
+@pytest.mark.nightly
+class TestCephByObstore(TestCeph):
+    engine = "obstore"
+
+
 @pytest.mark.server("minio")
 class TestMinio(OnServer):
     server_name = "minio"
     lists_unfinished = False  # only those of a key that one knows; MinIO removes them itself after a day
 
 
-@pytest.fixture
+@pytest.fixture(params=["s3fs", pytest.param("obstore", marks=pytest.mark.nightly)])
 def client(request: pytest.FixtureRequest, moto: Server) -> Iterator[Callable[..., S3Backend]]:
-    """Opens backends on moto that are closed in the end."""
-    made: list[S3Backend] = []
+    """Opens backends on moto that are closed in the end. Where obstore cannot serve the options, s3fs does."""
+    made: list[Any] = []
+    engine: dict[str, str] = {"engine": "s3fs"} if request.param == "s3fs" else {}
 
-    def make(server: Server = moto, **options: Any) -> S3Backend:
+    def make(server: Server = moto, **options: Any) -> Any:
         arguments = {name: options.pop(name) for name in ("single_writer",) if name in options}
-        made.append(S3Backend(server.bucket(), options={**server.storage_options, **options}, **arguments))
+        made.append(open_backend(server.bucket(), {**server.own_options, **options, **engine}, **arguments))
         return made[-1]
 
     yield make
@@ -430,7 +453,7 @@ def test_a_url_that_names_no_bucket_is_refused_without_showing_it(url: str) -> N
 
 
 def test_a_store_may_be_the_root_of_a_bucket(moto: Server) -> None:
-    backend = opened(moto, moto.bucket(""))
+    backend = opened(moto, moto.bucket(""), "s3fs")
     _make(backend, ["a/1", "a/2", "b"])
     assert _all(backend, "") == ["a/", "b"]
     assert _all(backend, "", "a/", limit=1) == ["b"]
@@ -459,7 +482,7 @@ def test_parts_grow_until_the_largest_object_fits() -> None:
 def test_an_upload_whose_part_failed_raises_and_leaves_nothing(moto: Server, client: Callable[..., S3Backend]) -> None:
     with in_front_of(moto.url) as front:
         made = client(moto.at(front.url))
-        backend = S3Backend(made.url, options=moto.at(front.url).storage_options, tries=1)
+        backend = S3Backend(made.url, options=moto.at(front.url).own_options, tries=1)
         front.once(REFUSE, method="PUT")
         upload = _run(backend, backend.upload("x", BINARY))
         with pytest.raises(BackendUnavailable, match="upload_part of 'x'"):

@@ -799,7 +799,7 @@ def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> 
 
 def s3_options(server: Server, **more: Any) -> Follow:
     once = {"retries": {"total_max_attempts": 1}}
-    return Follow(options={"s3": {**server.storage_options, "config_kwargs": once, **more}})
+    return Follow(options={"s3": {**server.own_options, "config_kwargs": once, **more}})
 
 
 def test_an_object_of_s3_is_followed_with_the_credentials_of_the_call(moto: Server) -> None:

@@ -103,22 +103,22 @@ def test_all_that_adks_file_service_wrote_loads_as_there(tmp_path: Path, store: 
 
 def test_all_that_adks_service_for_google_wrote_loads_as_there(fake_gcs: Server, store: ArtifactStore) -> None:
     url, wanted = bucket(fake_gcs, "adk-gcs")
-    result = import_artifacts("adk-gcs", url, store, storage_options=fake_gcs.storage_options)
+    result = import_artifacts("adk-gcs", url, store, storage_options=fake_gcs.own_options)
     by_number = all_as_loaded(store, wanted, result)
     assert by_number["with metadata.json@0"].metadata == {"stage": "final", "round": "3", "tags": "['a', 'b']"}
     assert by_number["pointer.pdf@0"].mime_type == "application/pdf"
     assert whats(result) == {"removal": 1, "reference": 1}
-    again("adk-gcs", url, store, result, storage_options=fake_gcs.storage_options)
+    again("adk-gcs", url, store, result, storage_options=fake_gcs.own_options)
 
 
 def test_all_that_the_communitys_s3_service_wrote_loads_as_there(moto: Server, store: ArtifactStore) -> None:
     url, wanted = bucket(moto, "adk-s3")
     wanted = [one for one in wanted if one.name != "reports"]  # it lists a folder of names for one, and loads nothing
-    result = import_artifacts("adk-s3", url, store, storage_options=moto.storage_options)
+    result = import_artifacts("adk-s3", url, store, storage_options=moto.own_options)
     by_number = all_as_loaded(store, wanted, result)
     assert by_number["with metadata.json@0"].metadata == {"stage": "final", "round": 3, "tags": ["a", "b"]}
     assert whats(result) == {}
-    again("adk-s3", url, store, result, storage_options=moto.storage_options)
+    again("adk-s3", url, store, result, storage_options=moto.own_options)
 
 
 def test_all_that_solaces_file_service_wrote_loads_as_there(tmp_path: Path, store: ArtifactStore) -> None:
@@ -144,10 +144,10 @@ def test_all_that_solaces_file_service_wrote_loads_as_there(tmp_path: Path, stor
 
 def test_all_that_solaces_s3_service_wrote_loads_as_there(moto: Server, store: ArtifactStore) -> None:
     url, wanted = bucket(moto, "solace-s3")
-    result = import_artifacts("solace-s3", url, store, storage_options=moto.storage_options)
+    result = import_artifacts("solace-s3", url, store, storage_options=moto.own_options)
     _is_rich(all_as_loaded(store, wanted, result))
     assert whats(result) == {"name": 1}
-    again("solace-s3", url, store, result, storage_options=moto.storage_options)
+    again("solace-s3", url, store, result, storage_options=moto.own_options)
 
 
 def _is_rich(records: dict[str, Any]) -> None:
@@ -161,7 +161,7 @@ def test_all_that_amfs_wrote_comes_in_as_the_entries_that_it_reads(moto: Server,
     told = {"bucket": url.partition("://")[2], "prefix": "memory", "endpoint": moto.url}
     wanted = peers.run("amfs", **told, key=moto.key, secret=moto.secret)
     where = f"{url}/memory"
-    result = import_artifacts("amfs", where, store, storage_options=moto.storage_options)
+    result = import_artifacts("amfs", where, store, storage_options=moto.own_options)
     assert result.versions == len(wanted) == 4 and result.notes == ()
     for entry in wanted:
         scope = store.scope("team", entry["entity_path"])
@@ -170,6 +170,6 @@ def test_all_that_amfs_wrote_comes_in_as_the_entries_that_it_reads(moto: Server,
         assert artifact.record.mime_type == "application/json"
         assert artifact.record.timestamp.day == entry["version"]
         assert artifact.record.metadata["provenance"] == entry["provenance"]
-    raw = fsspec.filesystem("s3", **moto.storage_options).cat_file(f"{where}/team/repo/src/app.py/v002_superseded.json")
+    raw = fsspec.filesystem("s3", **moto.own_options).cat_file(f"{where}/team/repo/src/app.py/v002_superseded.json")
     assert store.scope("team", "repo").load("src/app.py", 2).data == raw
-    again("amfs", where, store, result, storage_options=moto.storage_options)
+    again("amfs", where, store, result, storage_options=moto.own_options)

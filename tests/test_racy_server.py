@@ -154,7 +154,7 @@ def test_s3fs_works_with_it(server: Server) -> None:
     import s3fs
 
     bucket = server.bucket()
-    fs = s3fs.S3FileSystem(**server.storage_options, use_listings_cache=False, skip_instance_cache=True)
+    fs = s3fs.S3FileSystem(**server.own_options, use_listings_cache=False, skip_instance_cache=True)
     fs.pipe_file(f"{bucket}/a", b"first", mode="create")
     with pytest.raises(FileExistsError):
         fs.pipe_file(f"{bucket}/a", b"second", mode="create")

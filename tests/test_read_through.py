@@ -19,7 +19,6 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule, run_state_machine_as_test
 
-import artifactfs.opening
 from artifactfs import ArtifactStore, AsyncArtifactStore
 from artifactfs.backends import read_through
 from artifactfs.backends.base import Backend, Got, Page, Placement, Stat, Unfinished, Upload, Written
@@ -234,7 +233,7 @@ class TestStoreOverOthers(StoreConformance):
 class TestStoreOverHalfOfAll(StoreConformance):
     @pytest.fixture
     def store(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ArtifactStore:
-        monkeypatch.setattr(artifactfs.opening, "ReadThrough", Spread)
+        monkeypatch.setattr(read_through, "ReadThrough", Spread)
         (tmp_path / "older").mkdir()
         return ArtifactStore(memory().url, read_through=[tmp_path / "older"])
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from artifactfs.backends import open_backend
 from artifactfs.backends.base import WHOLE_LIMIT, Written
 from artifactfs.backends.s3 import S3Backend
 from artifactfs.backends.s3_errors import Place, explained, transient
@@ -45,13 +46,14 @@ def strict_server(request: pytest.FixtureRequest) -> Server:
     return found
 
 
-@pytest.fixture
-def opened() -> Iterator[Callable[..., S3Backend]]:
-    """Opens backends that are closed in the end."""
-    made: list[S3Backend] = []
+@pytest.fixture(params=["s3fs", pytest.param("obstore", marks=pytest.mark.nightly)])
+def opened(request: pytest.FixtureRequest) -> Iterator[Callable[..., S3Backend]]:
+    """Opens backends that are closed in the end. Where obstore cannot serve the options, s3fs does."""
+    made: list[Any] = []
+    engine: dict[str, str] = {"engine": "s3fs"} if request.param == "s3fs" else {}
 
-    def make(url: str, *, tries: int = 3, deadline: float = 60, **options: Any) -> S3Backend:
-        made.append(S3Backend(url, options=options, tries=tries, deadline=deadline))
+    def make(url: str, *, tries: int = 3, deadline: float = 60, **options: Any) -> Any:
+        made.append(open_backend(url, {**options, **engine}, tries=tries, deadline=deadline))
         return made[-1]
 
     yield make
@@ -69,7 +71,7 @@ def front(moto: Server) -> Iterator[Proxy]:
 def spoilt(moto: Server, front: Proxy, opened: Callable[..., S3Backend]) -> S3Backend:
     """A backend behind the proxy, with a connection that is open already: an idle one is what SDKs try again on."""
     front.clear()
-    backend = opened(moto.bucket(), **moto.at(front.url).storage_options)
+    backend = opened(moto.bucket(), **moto.at(front.url).own_options)
     assert _run(backend, backend.create("warm", b"", BINARY)).done
     front.clear()
     return backend
@@ -82,7 +84,7 @@ def spoilt(moto: Server, front: Proxy, opened: Callable[..., S3Backend]) -> S3Ba
 def test_a_wrong_bucket_is_named(server: Server, opened: Callable[..., S3Backend], call: str) -> None:
     if server.name == "rclone" and call == "unfinished":
         return  # answers an empty list for any bucket
-    backend = opened("s3://no-such-bucket/prefix", **server.storage_options)
+    backend = opened("s3://no-such-bucket/prefix", **server.own_options)
     with pytest.raises(BackendError, match=r"s3://no-such-bucket/prefix: there is no bucket 'no-such-bucket' at http"):
         _run(backend, CALLS[call](backend))
 
@@ -92,7 +94,7 @@ def test_a_wrong_bucket_is_named(server: Server, opened: Callable[..., S3Backend
 def test_wrong_credentials_are_told_and_never_shown(
     strict_server: Server, opened: Callable[..., S3Backend], call: str, wrong: str
 ) -> None:
-    options = {**strict_server.storage_options, wrong: "NOT-THE-RIGHT-ONE"}
+    options = {**strict_server.own_options, wrong: "NOT-THE-RIGHT-ONE"}
     backend = opened("s3://bucket/prefix", **options)
     with pytest.raises(AccessDenied, match="key") as caught:
         _run(backend, CALLS[call](backend))
@@ -126,7 +128,7 @@ def test_a_wrong_setting_is_told(opened: Callable[..., S3Backend], options: dict
 
 @pytest.mark.server("minio")
 def test_a_key_that_a_server_cannot_hold_is_an_invalid_name(minio: Server, opened: Callable[..., S3Backend]) -> None:
-    backend = opened(minio.bucket(), **minio.storage_options)
+    backend = opened(minio.bucket(), **minio.own_options)
     for key in ("x" * 300, "a/../b"):
         with pytest.raises(InvalidName, match="cannot hold a key of that length or form"):
             _run(backend, backend.create(key, b"data", BINARY))
@@ -178,7 +180,7 @@ def test_throttling_is_tried_again_up_to_the_tries(spoilt: S3Backend, front: Pro
 
 def test_no_try_starts_after_the_deadline(moto: Server, front: Proxy, opened: Callable[..., S3Backend]) -> None:
     front.clear()
-    backend = opened(moto.bucket(), tries=1000, deadline=0.01, **moto.at(front.url).storage_options)
+    backend = opened(moto.bucket(), tries=1000, deadline=0.01, **moto.at(front.url).own_options)
     front.when(SLOW_DOWN, lambda request: True)
     with pytest.raises(BackendUnavailable):
         _run(backend, backend.get("x"))
@@ -221,7 +223,7 @@ def test_a_completion_whose_answer_was_lost_is_ambiguous_and_not_an_error(
     server: Server, opened: Callable[..., S3Backend]
 ) -> None:
     with in_front_of(server.url) as front:
-        backend = opened(server.bucket(), **server.at(front.url).storage_options)
+        backend = opened(server.bucket(), **server.at(front.url).own_options)
         upload = _run(backend, backend.upload("x", BINARY))
         _run(backend, upload.write(bytes(WHOLE_LIMIT + 1)))
         lost = front.when(DROP, _first(lambda request: request.method == "POST" and "uploadId" in request.query))

@@ -433,7 +433,7 @@ def test_that_payload_catches_gcsfss_own_small_upload(fake_gcs: Server) -> None:
     """The control: as soon as gcsfs itself keeps these bytes whole, this test has lost its point."""
     import gcsfs
 
-    filesystem = gcsfs.GCSFileSystem(**fake_gcs.storage_options, skip_instance_cache=True)
+    filesystem = gcsfs.GCSFileSystem(**fake_gcs.own_options, skip_instance_cache=True)
     path = fake_gcs.bucket().removeprefix("gs://") + "/framing.bin"
     filesystem.pipe_file(path, FRAMING[0])
     filesystem.invalidate_cache()

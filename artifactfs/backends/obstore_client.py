@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 from artifactfs.backends.base import WHOLE_LIMIT, Upload, Written
 from artifactfs.backends.obstore_errors import Failed, Failure, failure_of
 from artifactfs.backends.retry import GaveUp, retrying
+from artifactfs.codecs.base import Bytes
 from artifactfs.errors import ArtifactError, BackendUnavailable
 from artifactfs.waiting import to_its_end
 
@@ -110,10 +111,10 @@ class ObstoreClient:
                 later try was refused for good, but an earlier one may have landed.
             BackendError, AccessDenied, InvalidName, InvalidConfig: trying again would not help.
         """
-        store = self._store(size)
 
         async def attempt(_: int) -> Answer:
             try:
+                store = self._store(size)
                 return Answer(await request(store))
             except Exception as error:
                 failure = failure_of(error)
@@ -121,7 +122,7 @@ class ObstoreClient:
                     failure = failure._replace(status=409 if await absent(store) else 412)
                 if failure.status in accept and failure.code != "NoSuchBucket":
                     return Answer(None, failure)
-                raise Failed(failure) from error
+                raise Failed(failure) from None  # its text holds the whole answer
 
         try:
             answer, sent = await retrying(
@@ -134,8 +135,8 @@ class ObstoreClient:
             if gave_up.exhausted or landed:
                 raise self._dialect.unavailable(
                     failures[-1], operation, key, tries=len(failures), landed=landed
-                ) from None
-            raise self._dialect.explained(failures[-1], operation, key) from None
+                ) from gave_up.last
+            raise self._dialect.explained(failures[-1], operation, key) from gave_up.last
         return answer if sent == 1 else answer._replace(sent=sent)
 
     def _passes(self, error: BaseException) -> bool:
@@ -193,7 +194,7 @@ class HomeUpload:
     def __init__(self, inner: Upload) -> None:
         self._inner = inner
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: Bytes) -> None:
         await at_home(lambda: self._inner.write(data))
 
     async def commit(self) -> Written:

@@ -6,6 +6,7 @@ write means is therefore said outright, as s3fs and botocore would have it.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -36,6 +37,12 @@ _CONFIG = frozenset(
 _CONFIGURED = ("ca_bundle", "use_dualstack_endpoint", "use_fips_endpoint", "s3")
 """Settings of AWS's configuration, or its variables, that change requests."""
 
+_VARIABLES = (
+    *("AWS_SERVER_SIDE_ENCRYPTION", "AWS_SSE_KMS_KEY_ID", "AWS_SSE_BUCKET_KEY_ENABLED", "AWS_SSE_CUSTOMER_KEY_BASE64"),
+    *("AWS_CHECKSUM_ALGORITHM", "AWS_PROXY_URL", "AWS_DEFAULT_CONTENT_TYPE"),
+)
+"""What obstore alone reads from the environment, and nothing that it is given takes back."""
+
 _ORDINARY = re.compile(r"(?!.*-iso|us-gov|cn-)[a-z]{2}-[a-z]+-\d+$")
 """Regions whose service is at ``amazonaws.com``."""
 
@@ -59,6 +66,9 @@ def unfit(settings: S3Settings) -> str | None:
     key, secret, _ = _given(options)
     if bool(key) != bool(secret):
         return "key without secret" if key else "secret without key"
+    for name in _VARIABLES:
+        if name in os.environ:
+            return f"the environment's {name}"
     session = _session(options)
     try:
         for name in _CONFIGURED:
