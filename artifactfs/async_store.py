@@ -8,17 +8,13 @@ from datetime import datetime
 from functools import partial, wraps
 from itertools import islice
 from types import TracebackType
-from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, overload
 
 from artifactfs.async_files import AsyncArtifactReader, AsyncArtifactWriter
 from artifactfs.backends.base import WHOLE_LIMIT, Backend
-from artifactfs.bulk import Executor
 from artifactfs.content import Fetched
-from artifactfs.diff import Diff, compare
 from artifactfs.drivers import acall, aiterate, arun, iterate, run
 from artifactfs.errors import ArtifactError, PointerNotManaged
-from artifactfs.following import Follow, fetch
-from artifactfs.inventory.refresh import Inventory
 from artifactfs.keys.base import Identity, KeyProvider
 from artifactfs.layout import ScopeId
 from artifactfs.opening import open_core
@@ -30,7 +26,6 @@ from artifactfs.pointers import SCHEMES
 from artifactfs.protocol.expect import Expected
 from artifactfs.protocol.ops import Lazy, Steps
 from artifactfs.records import Blob
-from artifactfs.search.query import AsyncHits, Hit, Query
 from artifactfs.sources import AsyncPayload, AsyncPieceSource
 from artifactfs.store import (
     ArtifactStore,
@@ -45,10 +40,16 @@ from artifactfs.store import (
     tell,
     telling,
 )
-from artifactfs.verifying import Checkpoint, Progress, VerifyReport, averify_all
 from artifactfs.waiting import in_thread
-from artifactfs.watch.walking import Place
-from artifactfs.watch.watches import AsyncWatch
+
+if TYPE_CHECKING:
+    from artifactfs.bulk import Executor
+    from artifactfs.diff import Diff
+    from artifactfs.following import Follow
+    from artifactfs.inventory.refresh import Inventory
+    from artifactfs.search.query import AsyncHits, Hit
+    from artifactfs.verifying import Checkpoint, Progress, VerifyReport
+    from artifactfs.watch.watches import AsyncWatch
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -176,11 +177,16 @@ class AsyncArtifactStore:
         self, *, checkpoint: Checkpoint = None, executor: Executor | None = None, progress: Progress = None
     ) -> VerifyReport:
         """As `ArtifactStore.verify_all`."""
+        from artifactfs.verifying import averify_all
+
         with telling(self._core):
             return await averify_all(self._core, self, "", checkpoint, executor, progress)
 
     def watch(self, since: str | None = None, *, every: float = 5.0) -> AsyncWatch:
         """As `ArtifactStore.watch`; not awaited."""
+        from artifactfs.watch.walking import Place
+        from artifactfs.watch.watches import AsyncWatch
+
         return AsyncWatch(self._core, Place.of_store(self._core.custody), since, every)
 
     async def inventory(self) -> Inventory:
@@ -207,6 +213,8 @@ class AsyncArtifactStore:
         fresh: bool = False,
     ) -> AsyncHits:
         """As `ArtifactStore.search`; what is found is an asynchronous iterator."""
+        from artifactfs.search.query import AsyncHits, Query
+
         query = Query(
             name,
             mime_type=mime_type,
@@ -334,6 +342,8 @@ class AsyncScope:
         """What *pointer* points to, if it is to be followed; else it is raised."""
         if (how := following(follow, most)) is None:
             raise pointer
+        from artifactfs.following import fetch
+
         label = pointer.artifact or self.id.label
         with telling(self._core, label):
             file = await in_thread(partial(fetch, pointer.record, how, self._core.schemes, label))
@@ -349,6 +359,8 @@ class AsyncScope:
 
     async def diff(self, name: str, a: Version, b: Version = None) -> Diff:
         """As `Scope.diff`; the two are compared in a thread."""
+        from artifactfs.diff import compare
+
         return await in_thread(partial(compare, *await self._sides(name, a, b)))
 
     stat = awaited(ScopeOperations.stat)
@@ -371,11 +383,16 @@ class AsyncScope:
         self, *, checkpoint: Checkpoint = None, executor: Executor | None = None, progress: Progress = None
     ) -> VerifyReport:
         """As `Scope.verify_all`; without an executor some shards at a time, as tasks."""
+        from artifactfs.verifying import averify_all
+
         with telling(self._core, self.id.label):
             return await averify_all(self._core, self.store, self.id.folder, checkpoint, executor, progress)
 
     def watch(self, since: str | None = None, *, every: float = 5.0) -> AsyncWatch:
         """As `Scope.watch`: ``async with scope.watch() as events``, then ``async for event in events``."""
+        from artifactfs.watch.walking import Place
+        from artifactfs.watch.watches import AsyncWatch
+
         return AsyncWatch(self._core, Place.of_scope(self.id), since, every)
 
     @overload

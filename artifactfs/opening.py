@@ -8,7 +8,6 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
 from artifactfs.backends import open_backend
-from artifactfs.backends.read_through import ReadThrough
 from artifactfs.custody import Custody
 from artifactfs.errors import InvalidConfig
 from artifactfs.keys import settings as key_settings
@@ -84,6 +83,8 @@ def open_core(
     if older:
         for one in older:
             custody.check_older(one.custody, one.backend.url)
+        from artifactfs.backends.read_through import ReadThrough
+
         backend = ReadThrough(backend, [one.backend for one in older])
     core = Core(
         backend,

@@ -8,16 +8,12 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import wraps
-from typing import Any, Concatenate, Literal, ParamSpec, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeAlias, TypeVar, overload
 
 from artifactfs.backends.base import WHOLE_LIMIT, Backend
-from artifactfs.bulk import Executor
 from artifactfs.content import Fetched
-from artifactfs.diff import Diff, compare
 from artifactfs.drivers import call, iterate, run
 from artifactfs.errors import ArtifactError, BackendUnavailable, InvalidConfig, InvalidRef, PointerNotManaged
-from artifactfs.files import ArtifactReader, ArtifactWriter
-from artifactfs.following import Follow, fetch
 from artifactfs.keys.base import Identity, KeyProvider
 from artifactfs.layout import ArtifactId, ScopeId
 from artifactfs.opening import open_core
@@ -29,11 +25,16 @@ from artifactfs.pointers import SCHEMES
 from artifactfs.protocol.expect import Expected
 from artifactfs.protocol.ops import Lazy, Steps
 from artifactfs.records import Blob
-from artifactfs.search.query import Hits, Query
 from artifactfs.sources import Payload, PieceSource
-from artifactfs.verifying import Checkpoint, Progress, VerifyReport, verify_all
-from artifactfs.watch.walking import Place
-from artifactfs.watch.watches import Watch
+
+if TYPE_CHECKING:
+    from artifactfs.bulk import Executor
+    from artifactfs.diff import Diff
+    from artifactfs.files import ArtifactReader, ArtifactWriter
+    from artifactfs.following import Follow
+    from artifactfs.search.query import Hits
+    from artifactfs.verifying import Checkpoint, Progress, VerifyReport
+    from artifactfs.watch.watches import Watch
 
 Older: TypeAlias = "str | os.PathLike[str] | Mapping[str, Any] | ArtifactStore"
 """A store that another one reads through: its URL or path, what `ArtifactStore` takes by name, or a store."""
@@ -264,11 +265,16 @@ class ArtifactStore:
         >>> store.verify_all().ok
         True
         """
+        from artifactfs.verifying import verify_all
+
         with telling(self._core):
             return verify_all(self._core, self, "", checkpoint, executor, progress)
 
     def watch(self, since: str | None = None, *, every: float = 5.0) -> Watch:
         """As `Scope.watch`, of everything in the store; users bear the names that the store calls them by."""
+        from artifactfs.watch.walking import Place
+        from artifactfs.watch.watches import Watch
+
         return Watch(self._core, Place.of_store(self._core.custody), since, every)
 
     inventory = blocking(StoreOperations.inventory)
@@ -316,6 +322,8 @@ class ArtifactStore:
         Raises:
             InvalidName, InvalidRef, InvalidMetadata: something asked for is of the wrong kind.
         """
+        from artifactfs.search.query import Hits, Query
+
         query = Query(
             name,
             mime_type=mime_type,
@@ -439,6 +447,8 @@ class Scope:
         except PointerNotManaged as pointer:
             if (how := following(follow, self._core.max_bytes)) is None:
                 raise
+            from artifactfs.following import fetch
+
             about = self._about(name)
             with telling(self._core, about), fetch(pointer.record, how, self._core.schemes, about) as file:
                 return Artifact(file.read(), pointer.record)
@@ -468,6 +478,8 @@ class Scope:
         Raises:
             ArtifactNotFound, VersionNotFound, IntegrityError, KeyUnavailable: as `load`.
         """
+        from artifactfs.diff import compare
+
         return compare(*self._sides(name, a, b))
 
     stat = blocking(ScopeOperations.stat)
@@ -508,6 +520,8 @@ class Scope:
             InvalidConfig: the checkpoint is one of another run.
             BackendUnavailable, AccessDenied: the store does not answer; what was found before is in the checkpoint.
         """
+        from artifactfs.verifying import verify_all
+
         with telling(self._core, self.id.label):
             return verify_all(self._core, self.store, self.id.folder, checkpoint, executor, progress)
 
@@ -530,6 +544,9 @@ class Scope:
             InvalidRef: *since* is no token of a watch of this scope.
             BackendUnavailable: the store does not answer at the beginning; later that is logged, and tried again.
         """
+        from artifactfs.watch.walking import Place
+        from artifactfs.watch.watches import Watch
+
         return Watch(self._core, Place.of_scope(self.id), since, every)
 
     @overload
@@ -572,6 +589,8 @@ class Scope:
             ArtifactNotFound, VersionNotFound, PointerNotManaged: as `load`.
             InvalidRef: another mode, or a version to write to.
         """
+        from artifactfs.files import ArtifactReader, ArtifactWriter
+
         artifact = self._ops.artifact(name)
         if reader_of(artifact, mode, version, mime_type, metadata, expect):
             try:
@@ -579,6 +598,8 @@ class Scope:
             except PointerNotManaged as pointer:
                 if (how := following(follow)) is None:
                     raise
+                from artifactfs.following import fetch
+
                 with telling(self._core, self._about(name)):
                     file = fetch(pointer.record, how, self._core.schemes, artifact.label)
                 return ArtifactReader(Fetched(self._core.backend, pointer.record, file))
@@ -609,6 +630,8 @@ class Scope:
 
 def following(follow: object, most: int | None = None) -> Follow | None:
     """How pointers are followed, for at most so many bytes; None where they are not."""
+    from artifactfs.following import Follow
+
     if not isinstance(follow, (bool, Follow)):
         raise InvalidRef(f"follow is True, False or a Follow, not {follow!r}")
     if not follow:

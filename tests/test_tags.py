@@ -26,7 +26,6 @@ from artifactfs.backends.memory import MemoryBackend
 from artifactfs.drivers import perform, run
 from artifactfs.errors import AccessDenied, BackendUnavailable, ImmutableVersion
 from artifactfs.keys.keyring import new_key
-from artifactfs.operations import scope as scope_module
 from artifactfs.protocol import tags
 from artifactfs.protocol.delete import delete_version
 from artifactfs.protocol.env import Env
@@ -121,7 +120,7 @@ def test_a_tag_that_came_too_late_for_its_version_says_so(scope: Scope, monkeypa
         yield from put(env, artifact, *rest)
         yield from delete_version(env, artifact, 0)
 
-    monkeypatch.setattr(scope_module, "put_tag", late)
+    monkeypatch.setattr(tags, "put_tag", late)
     with pytest.raises(VersionNotFound, match="was deleted while tag 'prod' was set"):
         scope.tag("x", "prod", 0)
 

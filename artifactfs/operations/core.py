@@ -20,7 +20,6 @@ from artifactfs.protocol import ability
 from artifactfs.protocol.claim import Memory, Seen
 from artifactfs.protocol.env import HINT_TTL, Clocked, Env
 from artifactfs.protocol.ops import Steps
-from artifactfs.protocol.rotate import check_conditional, check_key
 from artifactfs.records import Record, Removed
 from artifactfs.waiting import Turns
 
@@ -137,6 +136,8 @@ class Core:
 
 def rotating(core: Core, to: str, nobody_deletes: bool) -> Steps[Env]:
     """What the protocol needs to rewrite records here safely."""
+    from artifactfs.protocol.rotate import check_conditional, check_key
+
     check_key(core.custody, to)
     env = yield from core.writing()
     check_conditional(env, core.backend.url, nobody_deletes)

@@ -6,14 +6,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from operator import index
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
 from artifactfs.codecs.base import Codec, decode_whole
 from artifactfs.content import Content
 from artifactfs.custody import DataKey
-from artifactfs.diff import HELD, Side, is_table
 from artifactfs.errors import (
     ArtifactNotFound,
     BackendError,
@@ -25,17 +24,16 @@ from artifactfs.errors import (
 )
 from artifactfs.layout import ArtifactId, ScopeId
 from artifactfs.operations.core import Core
-from artifactfs.operations.history import Pieces, Range
 from artifactfs.pointers import shown
-from artifactfs.protocol import names, overview
 from artifactfs.protocol.listing import View, look, look_all
 from artifactfs.protocol.ops import Emit, Get, Lazy, Sign, Steps, together
 from artifactfs.protocol.read import AT_ONCE, Found, at_time, confirm_many, existing, fetch, newest, surely_a_version
 from artifactfs.protocol.sealing import data_key
-from artifactfs.protocol.tags import resolve, tags_of
-from artifactfs.protocol.verify import Verified, newest_number, verify
 from artifactfs.records import Blob, Pointer, Record, Removed, fits_size
-from artifactfs.refs import is_tag
+
+if TYPE_CHECKING:
+    from artifactfs.diff import Side
+    from artifactfs.protocol.verify import Verified
 
 Version: TypeAlias = "int | str | datetime | None"
 """A number, negative from the newest; ``"latest"`` or None: the newest; another word: what that tag names; an aware
@@ -138,6 +136,9 @@ class Reading:
         Raises:
             ArtifactNotFound, VersionNotFound, IntegrityError, KeyUnavailable: as `load`.
         """
+        from artifactfs.diff import HELD, Side, is_table
+        from artifactfs.operations.history import Pieces, Range
+
         artifact = self.artifact(name)
         found = yield from self._find(artifact, version, whole=False)
         if isinstance(found.record, Pointer):
@@ -208,6 +209,8 @@ class Reading:
         Raises:
             ArtifactNotFound, VersionNotFound: nothing at all is there, or it was deleted, perhaps meanwhile.
         """
+        from artifactfs.protocol.verify import newest_number, verify
+
         artifact = self.artifact(name)
         if version is None or version == "latest":
             newest_one = yield from newest_number(artifact)
@@ -235,6 +238,8 @@ class Reading:
         Raises:
             IntegrityError, KeyUnavailable: one of them is not what was set, or that cannot be told here.
         """
+        from artifactfs.protocol.tags import tags_of
+
         return (yield from tags_of(self.artifact(name)))
 
     def versions(self, name: str) -> Steps[list[int]]:
@@ -277,7 +282,11 @@ class Reading:
         """
         _check_texts(prefix, "" if after is None else after)
         if at is None:
+            from artifactfs.protocol import names
+
             return names.names(self.scope, prefix, after, shared=shared)
+        from artifactfs.protocol import overview
+
         return overview.names_at(self.scope, prefix, after, _aware(at), shared=shared)
 
     def records(
@@ -300,6 +309,8 @@ class Reading:
             InvalidRef: *at* is no aware datetime.
         """
         _check_texts(prefix)
+        from artifactfs.protocol import overview
+
         records: Lazy[Any] = overview.records(self.scope, prefix, None if at is None else _aware(at), shared=shared)
         return records
 
@@ -308,6 +319,8 @@ class Reading:
     ) -> Lazy[tuple[str, Blob | Pointer | None]]:
         """As `records` without what sessions share; a record of a name that is not *wanted* is None if not read."""
         _check_texts(prefix)
+        from artifactfs.protocol import overview
+
         return overview.records(self.scope, prefix, None if at is None else _aware(at), shared=False, wanted=wanted)
 
     def sign(self, name: str, version: Version = None, seconds: int = 3600) -> Steps[str]:
@@ -361,15 +374,19 @@ class Reading:
 
     def _number(self, artifact: ArtifactId, version: int | str) -> Steps[int]:
         """The number of a version that is told by one, from the end, or by a tag."""
-        if isinstance(version, str) and is_tag(version):
-            try:
-                return (yield from resolve(artifact, version))
-            except VersionNotFound:
-                if not (yield from self._numbers(artifact)):
-                    raise ArtifactNotFound(
-                        f"there is no artifact {artifact.label!r}", artifact=artifact.label
-                    ) from None
-                raise
+        if isinstance(version, str):
+            from artifactfs.protocol.tags import resolve
+            from artifactfs.refs import is_tag
+
+            if is_tag(version):
+                try:
+                    return (yield from resolve(artifact, version))
+                except VersionNotFound:
+                    if not (yield from self._numbers(artifact)):
+                        raise ArtifactNotFound(
+                            f"there is no artifact {artifact.label!r}", artifact=artifact.label
+                        ) from None
+                    raise
         number = number_of(version, artifact, WANTED)
         return number if number >= 0 else (yield from self._from_the_end(artifact, number))
 

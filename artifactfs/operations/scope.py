@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from artifactfs.errors import (
     AccessDenied,
@@ -14,25 +14,23 @@ from artifactfs.errors import (
 from artifactfs.layout import ArtifactId
 from artifactfs.mime import check as check_mime
 from artifactfs.mime import guess
-from artifactfs.operations import history, upkeep
 from artifactfs.operations.core import rotating
 from artifactfs.operations.reading import Reading, Version, _aware, number_of
-from artifactfs.operations.undo import Undo, carry_out, check_plan, make_plan
 from artifactfs.pointers import check_digest, check_size, check_uri
-from artifactfs.protocol.delete import delete_all, delete_version
 from artifactfs.protocol.env import Env
 from artifactfs.protocol.expect import Expected
-from artifactfs.protocol.gc import Collected
 from artifactfs.protocol.ops import Steps
-from artifactfs.protocol.prune import Pruned, prune
 from artifactfs.protocol.read import Found, fetch
-from artifactfs.protocol.rotate import Rotated, Tally, rotate
 from artifactfs.protocol.save import point, remove, save
-from artifactfs.protocol.stream import save_stream
-from artifactfs.protocol.tags import ExpectedTag, put_tag, remove_tag
 from artifactfs.records import Blob, Pointer, Removed, check_metadata
-from artifactfs.refs import check_tag
-from artifactfs.retention import RetentionPolicy, read_policy
+
+if TYPE_CHECKING:
+    from artifactfs.operations.undo import Undo
+    from artifactfs.protocol.gc import Collected
+    from artifactfs.protocol.prune import Pruned
+    from artifactfs.protocol.rotate import Rotated
+    from artifactfs.protocol.tags import ExpectedTag
+    from artifactfs.retention import RetentionPolicy
 
 
 class ScopeOperations(Reading):
@@ -48,7 +46,8 @@ class ScopeOperations(Reading):
         expect: Expected | None,
     ) -> Steps[Blob]:
         """Save *head* if that is the *whole*; else what the driver's source brings, which begins like *head*."""
-        artifact, env, plain = yield from self.prepare(name, mime_type, metadata, expect)
+        artifact, plain = self._check(name, mime_type, metadata, expect)
+        env = self.core.env or (yield from self.core.writing())
         kind = guess(artifact.name, head) if mime_type is None else mime_type
         memory = self.core.recall(artifact)
         try:
@@ -57,6 +56,8 @@ class ScopeOperations(Reading):
                     env, artifact, head, mime_type=kind, metadata=plain, expect=expect, memory=memory
                 )
             else:
+                from artifactfs.protocol.stream import save_stream
+
                 record = yield from save_stream(
                     env, artifact, mime_type=kind, metadata=plain, expect=expect, memory=memory
                 )
@@ -131,6 +132,17 @@ class ScopeOperations(Reading):
         bytes_too: bool = True,
     ) -> Steps[tuple[ArtifactId, Env, dict[str, Any]]]:
         """Refuse what could not be saved, before anybody writes anything."""
+        artifact, plain = self._check(name, mime_type, metadata, expect, bytes_too)
+        return artifact, (yield from self.core.writing()), plain
+
+    def _check(
+        self,
+        name: str,
+        mime_type: str | None,
+        metadata: Mapping[str, Any] | None,
+        expect: Expected | None,
+        bytes_too: bool = True,
+    ) -> tuple[ArtifactId, dict[str, Any]]:
         artifact = self.artifact(name)
         if bytes_too and self.core.mode == "pointer_only":
             raise AccessDenied(
@@ -143,7 +155,7 @@ class ScopeOperations(Reading):
         plain = check_metadata(metadata)
         if not (expect is None or expect == "absent" or (type(expect) is int and expect >= 0)):
             raise InvalidRef(f"expect must be a version number or 'absent', not {expect!r}", artifact=artifact.label)
-        return artifact, (yield from self.core.writing()), plain
+        return artifact, plain
 
     def restore(self, name: str, version: Version = None, *, expect: Expected | None = None) -> Steps[Blob | Pointer]:
         """Make an old version the newest again: its content, MIME type and metadata become a new version.
@@ -164,6 +176,8 @@ class ScopeOperations(Reading):
             ArtifactNotFound, VersionNotFound, IntegrityError, KeyUnavailable: as `load`.
             Conflict: *expect* is not so; or without *version* the artifact is there.
         """
+        from artifactfs.operations import history
+
         artifact, env, _ = yield from self.prepare(name, None, None, expect, bytes_too=False)
         if version is None:
             found, expect = (yield from history.newest_kept(artifact)), "absent" if expect is None else expect
@@ -198,6 +212,8 @@ class ScopeOperations(Reading):
             InvalidRef: not one of *at* and *plan*, or the plan is of another scope.
             BackendError: the store failed; run it again.
         """
+        from artifactfs.operations.undo import carry_out, check_plan, make_plan
+
         if (at is None) == (plan is None) or (dry_run and plan is not None):
             raise InvalidRef("restore_all takes a time, with or without dry_run, or a plan")
         if plan is not None:
@@ -235,6 +251,8 @@ class ScopeOperations(Reading):
         Raises:
             ArtifactNotFound, VersionNotFound: there is nothing to delete.
         """
+        from artifactfs.protocol.delete import delete_all, delete_version
+
         artifact = self.artifact(name)
         env = yield from self.core.writing()
         if version is None:
@@ -266,6 +284,9 @@ class ScopeOperations(Reading):
             Conflict: *expect* is not so; nothing was changed.
             UnsafeBackend: the store does not rewrite on a condition, and a tag was to be moved with *expect*.
         """
+        from artifactfs.protocol.tags import put_tag
+        from artifactfs.refs import check_tag
+
         check_tag(tag)
         if not (expect is None or expect == "absent" or (type(expect) is int and expect >= 0)):
             raise InvalidRef(f"expect must be a version number or 'absent', not {expect!r}")
@@ -288,6 +309,9 @@ class ScopeOperations(Reading):
         Raises:
             VersionNotFound: there is no such tag.
         """
+        from artifactfs.protocol.tags import remove_tag
+        from artifactfs.refs import check_tag
+
         artifact = self.artifact(name)
         yield from self.core.writing()
         yield from remove_tag(artifact, check_tag(tag))
@@ -311,6 +335,9 @@ class ScopeOperations(Reading):
             InvalidConfig: the policy makes no sense; nothing was deleted.
             UnsafeBackend, AccessDenied: as for a save, unless *dry_run*.
         """
+        from artifactfs.protocol.prune import prune
+        from artifactfs.retention import read_policy
+
         rules = read_policy(policy)
         env = None if dry_run else (yield from self.core.writing())
         return (yield from prune(env, rules, [self.scope], self.core.backend.url))
@@ -341,6 +368,8 @@ class ScopeOperations(Reading):
             UnsafeBackend: the store has no conditional rewrite.
             AccessDenied: the store was opened with ``read_only=True``.
         """
+        from artifactfs.protocol.rotate import Tally, rotate
+
         env = yield from rotating(self.core, to, nobody_deletes)
         tally = Tally(to)
         yield from rotate(env, self.scope, tally)
@@ -366,4 +395,6 @@ class ScopeOperations(Reading):
             AccessDenied: the store was opened with ``read_only=True``, and this is no dry run.
             KeyUnavailable: the active key is not to be had, and a claim was to be ended.
         """
+        from artifactfs.operations import upkeep
+
         return (yield from upkeep.gc(self.core, self.scope.folder, dry_run, nobody_writes))

@@ -7,30 +7,26 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from artifactfs.backends.base import Abilities
 from artifactfs.errors import (
     AccessDenied,
 )
-from artifactfs.inventory.forget import forget
-from artifactfs.inventory.refresh import Inventory, refresh
-from artifactfs.inventory.table import is_installed
 from artifactfs.layout import STORE_FOLDER, ArtifactId, ScopeId
 from artifactfs.names import USER_SCOPE, check, decode, encode, is_segment
-from artifactfs.operations import upkeep
 from artifactfs.operations.core import Core, rotating
-from artifactfs.protocol import ability, erase, names
-from artifactfs.protocol.compact import compact
-from artifactfs.protocol.gc import Collected
+from artifactfs.protocol import ability
 from artifactfs.protocol.ops import Lazy, List, Now, Steps
-from artifactfs.protocol.prune import Pruned, prune
-from artifactfs.protocol.rotate import Rotated, Tally, rotate
 from artifactfs.protocol.sealing import shred
-from artifactfs.retention import RetentionPolicy, read_policy
-from artifactfs.search.indexed import over_inventory
-from artifactfs.search.query import Query, Started
-from artifactfs.search.scanning import scan
+
+if TYPE_CHECKING:
+    from artifactfs.inventory.refresh import Inventory
+    from artifactfs.protocol.gc import Collected
+    from artifactfs.protocol.prune import Pruned
+    from artifactfs.protocol.rotate import Rotated
+    from artifactfs.retention import RetentionPolicy
+    from artifactfs.search.query import Query, Started
 
 
 class StoreOperations:
@@ -41,6 +37,8 @@ class StoreOperations:
 
     def apps(self) -> Lazy[str]:
         """The apps that have stored anything, sorted by their encoded form, read lazily."""
+        from artifactfs.protocol import names
+
         return names.folders("", "app", STORE_FOLDER.rstrip("/"))
 
     def users(self, app: str) -> Lazy[str]:
@@ -55,6 +53,8 @@ class StoreOperations:
                 "sessions and names of a user that you name can",
                 store=self.core.backend.url,
             )
+        from artifactfs.protocol import names
+
         return names.folders(f"{encode(app, 'app')}/", "user", "")
 
     def holds(self, app: str) -> Steps[bool]:
@@ -64,6 +64,8 @@ class StoreOperations:
 
     def sessions(self, app: str, user: str) -> Lazy[str]:
         """The sessions of a user, sorted by their encoded form, read lazily; the scope that they share is none."""
+        from artifactfs.protocol import names
+
         return names.folders(self._user_folder(app, user), "session", USER_SCOPE)
 
     def _user_folder(self, app: str, user: str) -> str:
@@ -99,6 +101,9 @@ class StoreOperations:
         The newest number of each artifact and every hundredth one stay taken. Safe beside running savers. With *dry_run*
         they are counted and stay.
         """
+        from artifactfs.operations import upkeep
+        from artifactfs.protocol.compact import compact
+
         env = yield from upkeep.planning(self.core) if dry_run else self.core.writing()
         cleared = 0
         for scope in (yield from self.scopes()):
@@ -109,6 +114,8 @@ class StoreOperations:
 
     def gc(self, *, dry_run: bool = False, nobody_writes: bool = False) -> Steps[Collected]:
         """As `Scope.gc`, of everything in the store."""
+        from artifactfs.operations import upkeep
+
         return (yield from upkeep.gc(self.core, "", dry_run, nobody_writes))
 
     def prune(self, policy: RetentionPolicy | Mapping[str, Any], *, dry_run: bool = False) -> Steps[Pruned]:
@@ -117,12 +124,17 @@ class StoreOperations:
         Raises:
             InvalidConfig: the policy makes no sense, or has patterns of users, and the store has a ``scope_secret``.
         """
+        from artifactfs.protocol.prune import prune
+        from artifactfs.retention import read_policy
+
         rules = read_policy(policy)
         env = None if dry_run else (yield from self.core.writing())
         return (yield from prune(env, rules, (yield from self.scopes()), self.core.backend.url))
 
     def rotate(self, *, to: str, nobody_deletes: bool = False) -> Steps[Rotated]:
         """As `Scope.rotate`, of everything in the store."""
+        from artifactfs.protocol.rotate import Tally, rotate
+
         env = yield from rotating(self.core, to, nobody_deletes)
         tally = Tally(to)
         for scope in (yield from self.scopes()):
@@ -166,6 +178,9 @@ class StoreOperations:
         saving there; not atomic: where it fails, erase again. For an artifact of the user's scope give ``name`` alone.
         With *dry_run* the objects are counted and stay. What an inventory tells of them is erased too, and not counted.
         """
+        from artifactfs.inventory.forget import forget
+        from artifactfs.protocol.erase import erase
+
         scope = ScopeId(app, user, session, self.core.custody)
         if name is not None:
             artifact = scope.artifact(name)
@@ -177,7 +192,7 @@ class StoreOperations:
             self.core.forget_all()
         count = 0
         for folder in folders:
-            count += yield from erase.erase(folder, dry_run=dry_run)
+            count += yield from erase(folder, dry_run=dry_run)
         if not dry_run:
             yield from forget(env, self.core.custody, folders)
         return count
@@ -196,11 +211,18 @@ class StoreOperations:
             AccessDenied: the store was opened with ``read_only=True``.
             KeyUnavailable: the key that is active for the inventory is not to be had.
         """
+        from artifactfs.inventory.refresh import refresh
+
         env = yield from self.core.writing()
         return (yield from refresh(env, self.core.custody))
 
     def search(self, query: Query, fresh: bool) -> Steps[Started]:
         """Look into the inventory, brought up to date first if *fresh*; where there is none that can be used, scan."""
+        from artifactfs.inventory.table import is_installed
+        from artifactfs.search.indexed import over_inventory
+        from artifactfs.search.query import Started
+        from artifactfs.search.scanning import scan
+
         hint = ""
         if fresh and self.core.read_only:
             hint = "searched without the inventory: it cannot be brought up to date in a store that is opened read_only"
