@@ -560,3 +560,15 @@ def test_an_asynchronous_store_on_a_loop_of_its_own_loses_no_save(google: Google
             return list(await scope.versions("notes.txt"))
 
     assert asyncio.run(saves()) == list(range(16))
+
+
+@pytest.mark.parametrize("fault", [Drop(), Status(503)], ids=["lost answer", "503"])
+def test_a_save_of_which_a_request_fails_makes_one_version(google: GoogleXML, fault: Any) -> None:
+    with a_store(google) as store:
+        scope = store.scope("shop", "alice", "s1")
+        scope.save("notes.txt", b"0")
+        for version, before in ((1, []), (2, [None])):
+            google.faults = [*before, fault]
+            assert scope.save("notes.txt", b"%d" % version).version == version
+            assert google.faults == []
+        assert [scope.load("notes.txt", version).data for version in scope.versions("notes.txt")] == [b"0", b"1", b"2"]
