@@ -12,13 +12,12 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any, Generic, Protocol, TypeVar
 
 from artifactfs.backends.base import SUSPENDING, Backend, Upload
+from artifactfs.codecs.base import Bytes
 from artifactfs.protocol.ops import Batch, Emit, Lazy, Op, Pull, Rewind, Steps
+from artifactfs.visiting import all_of, avisit, one_of, visit
 from artifactfs.waiting import in_thread, result_of, to_its_end
 
 T = TypeVar("T")
-
-IN_FLIGHT = 64
-"""Operations of one batch that are sent at the same time."""
 
 TURN = 0.05
 """Seconds for which steps have a worker thread, of which there are few, before others that wait for one get it."""
@@ -27,7 +26,7 @@ TURN = 0.05
 class Source(Protocol):
     """The stream that is being saved, for ordinary code."""
 
-    def pull(self) -> bytes:
+    def pull(self) -> Bytes:
         """The next piece, or ``b""`` at the end."""
         ...
 
@@ -39,13 +38,17 @@ class Source(Protocol):
 class AsyncSource(Protocol):
     """The stream that is being saved, for code on an event loop."""
 
-    async def pull(self) -> bytes: ...
+    async def pull(self) -> Bytes: ...
 
     async def rewind(self) -> bool: ...
 
 
 def run(steps: Steps[T], backend: Backend, source: Source | None = None) -> T:
     """Run *steps* to their end and return their result. Blocks; not for the event loop's own thread."""
+    if source is None and backend.placement not in SUSPENDING:
+        return _finish(_here(steps, backend))
+    if source is None:
+        return visit(steps, backend, _home_from_outside())
     answers: tuple[Any, ...] | None = None
     error: BaseException | None = None
     while True:
@@ -96,20 +99,25 @@ def perform(batch: Batch, backend: Backend, source: Source | None) -> tuple[Any,
         if isinstance(batch[0], Rewind):
             return (source is not None and source.rewind(),)
     if backend.placement in SUSPENDING:
-        return call(backend, lambda: _all(batch, backend))
-    return tuple([_finish(op.perform(backend)) for op in batch])  # type: ignore[union-attr]
+        return call(backend, lambda: all_of(batch, backend))
+    return _finish(_in_turn(batch, backend))
 
 
 def call(backend: Backend, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Run one coroutine of *backend* where it belongs, and wait for its end, also when interrupted."""
     if backend.placement not in SUSPENDING:
         return _finish(make())
+    home = _home_from_outside()
+    return result_of(asyncio.run_coroutine_threadsafe(make(), home))
+
+
+def _home_from_outside() -> asyncio.AbstractEventLoop:
     home = get_home_loop()
     if asyncio._get_running_loop() is home:
         raise RuntimeError(
             "a store was called from fsspec's own event loop, which it needs: use AsyncArtifactStore there"
         )
-    return result_of(asyncio.run_coroutine_threadsafe(make(), home))
+    return home
 
 
 def get_home_loop() -> asyncio.AbstractEventLoop:
@@ -138,31 +146,38 @@ def _finish(coroutine: Coroutine[Any, Any, T]) -> T:
     raise RuntimeError("a backend of placement 'inline' or 'thread' suspended; its placement should be 'loop'")
 
 
-def _one(op: Any, backend: Backend) -> Coroutine[Any, Any, Any]:
-    assert isinstance(op, Op)
-    return op.perform(backend)
+async def _here(steps: Steps[T], backend: Backend) -> T:
+    """`run`, where no operation suspends: one coroutine for all of them costs less than one for each."""
+    answers: tuple[Any, ...] | None = None
+    error: BaseException | None = None
+    while True:
+        try:
+            batch = steps.send(answers) if error is None else steps.throw(error)
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]
+        try:
+            here = isinstance(batch[0], Op)
+            answers = await _in_turn(batch, backend) if here else perform(batch, backend, None)
+            error = None
+        except BaseException as raised:  # noqa: BLE001  (as in `_answer`)
+            answers, error = None, raised
 
 
-async def _all(batch: Batch, backend: Backend) -> tuple[Any, ...]:
-    """Every operation is let end before an error is raised: none goes on unseen behind its caller's back."""
+async def _in_turn(batch: Batch, backend: Backend) -> tuple[Any, ...]:
     if len(batch) == 1:
-        return (await _one(batch[0], backend),)
-    answers: list[Any] = []
-    for start in range(0, len(batch), IN_FLIGHT):
-        some = batch[start : start + IN_FLIGHT]
-        answers += await asyncio.gather(*(_one(op, backend) for op in some), return_exceptions=True)
-    for answer in answers:
-        if isinstance(answer, BaseException):
-            raise answer
-    return tuple(answers)
+        return (await one_of(batch[0], backend),)
+    return tuple([await one_of(op, backend) for op in batch])
 
 
 async def arun(steps: Steps[T], backend: Backend, source: AsyncSource | None = None) -> T:
     """As `run`, from an event loop, which is never blocked."""
     if source is None and backend.placement == "inline":
-        return run(steps, backend)
+        return await _here(steps, backend)
     if source is None and backend.placement == "thread":
         return await _in_threads(steps, backend)
+    if source is None:
+        home = asyncio.get_running_loop() if backend.placement == "any" else get_home_loop()
+        return await avisit(steps, backend, home)
     answers: tuple[Any, ...] | None = None
     error: BaseException | None = None
     while True:
@@ -210,7 +225,7 @@ async def aperform(batch: Batch, backend: Backend, source: AsyncSource | None) -
     if isinstance(batch[0], Rewind):
         return (source is not None and await source.rewind(),)
     if backend.placement in SUSPENDING:
-        return await acall(backend, lambda: _all(batch, backend))
+        return await acall(backend, lambda: all_of(batch, backend))
     if backend.placement == "inline":
         return perform(batch, backend, None)
     return await in_thread(lambda: perform(batch, backend, None))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import re
-from functools import cache
+from functools import cache, lru_cache
 from posixpath import splitext
 
 from artifactfs.errors import InvalidMetadata
@@ -140,12 +140,17 @@ def check(mime_type: str) -> str:
         raise InvalidMetadata(f"a MIME type is text such as 'text/csv', not {type(mime_type).__name__}")
     if len(mime_type) > MAX_LENGTH:
         raise InvalidMetadata(f"a MIME type of {len(mime_type)} characters; at most {MAX_LENGTH} can be stored")
-    if not _MIME.fullmatch(mime_type):
+    if not _is_mime(mime_type):
         raise InvalidMetadata(
             f"{mime_type!a} is no MIME type; it is type/subtype with optional parameters, "
             "such as 'text/csv' or 'text/plain; charset=utf-8'"
         )
     return mime_type
+
+
+@lru_cache(maxsize=1000)
+def _is_mime(text: str) -> bool:
+    return _MIME.fullmatch(text) is not None
 
 
 def _by_extension(extension: str) -> str | None:

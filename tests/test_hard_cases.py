@@ -260,14 +260,14 @@ def test_absent_reads_the_tombstones_of_many_deleted_versions_at_once(monkeypatc
 
     from artifactfs import drivers
 
-    real_batch = drivers.perform
+    real_turn = drivers._in_turn
 
-    def perform_batch(batch: Any, backend: Any, source: Any) -> Any:
+    async def in_turn(batch: Any, backend: Any) -> Any:
         batches.append(0)
-        return real_batch(batch, backend, source)
+        return await real_turn(batch, backend)
 
     monkeypatch.setattr(ops.Get, "perform", perform)
-    monkeypatch.setattr(drivers, "perform", perform_batch)
+    monkeypatch.setattr(drivers, "_in_turn", in_turn)
     assert again(scope).save("x", b"new", expect="absent").version == 2 * HINT_EVERY
     assert len(batches) < HINT_EVERY
     assert sum(batches) >= 2 * HINT_EVERY

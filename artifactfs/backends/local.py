@@ -35,6 +35,7 @@ _LOCK = ".lock"
 _TRIES = 1000
 """How often a folder is made again that others remove in the very moment."""
 
+_WRITTEN = Written(True)
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -92,7 +93,8 @@ class LocalBackend:
             at, fd, temporary = self._begin(folder)
             try:
                 try:
-                    done = not os.access(name, os.F_OK, dir_fd=at)  # spares the loser its write; the link decides
+                    # Spares a loser what takes long; the link decides.
+                    done = not (self._sync and os.access(name, os.F_OK, dir_fd=at))
                     if done:
                         files.write_all(fd, data)
                         if self._sync:
@@ -114,7 +116,7 @@ class LocalBackend:
                 os.close(at)
         except OSError as error:
             self._fail(error, key)
-        return Written(True, 1, files.digest(data) if len(data) <= files.TOLD else "")
+        return Written(True, 1, files.digest(data)) if len(data) <= files.TOLD else _WRITTEN
 
     async def upload(self, key: str, content_type: str) -> LocalUpload:
         """Begin a streamed create: a temporary file that `commit` links to its name."""

@@ -6,13 +6,13 @@ import itertools
 import os
 import threading
 import time
-from bisect import bisect_left, bisect_right, insort
 from collections.abc import Sequence
 
 from artifactfs.backends.base import Abilities, Entry, Got, Page, Placement, Stat, Unfinished, Written
+from artifactfs.backends.memory_keys import Keys
+from artifactfs.backends.numbers import newest_page
+from artifactfs.codecs.base import Bytes
 from artifactfs.errors import BackendError, InvalidConfig
-
-_BEHIND_SLASH = chr(ord("/") + 1)
 
 # One lock for all roots. No destructor takes it (`abort` does not), so a garbage collection may run while it is held.
 _lock = threading.Lock()
@@ -23,7 +23,7 @@ class _Root:
 
     def __init__(self) -> None:
         self.objects: dict[str, Got] = {}
-        self.keys: list[str] = []
+        self.keys = Keys()
         self.uploads: dict[str, Unfinished] = {}
         self.tags = itertools.count(1)
         self.clock = 0.0
@@ -35,7 +35,7 @@ class _Root:
 
     def store(self, key: str, data: bytes) -> str:
         if key not in self.objects:
-            insort(self.keys, key)
+            self.keys.add(key)
         tag = str(next(self.tags))
         self.objects[key] = Got(data, len(data), self.time(), tag)
         return tag
@@ -63,12 +63,16 @@ class MemoryBackend:
     max_segment: int | None = None
     max_key: int | None = None
 
-    def __init__(self, url: str = "memory://", *, page_size: int = 1000) -> None:
-        """Open the root that *url* names; *page_size* is the most entries that a page of a listing gives."""
+    def __init__(self, url: str = "memory://", *, page_size: int | None = None) -> None:
+        """Open the root that *url* names.
+
+        *page_size* is the most entries that a page of a listing gives; where it is named, pages are all that listings
+        give, as those of an object store.
+        """
         scheme, separator, path = url.partition("://")
         if scheme != "memory" or not separator:
             raise InvalidConfig(f"{url!r} is no URL of a memory store; write it as memory://name/prefix", store=url)
-        if page_size < 1:
+        if page_size is not None and page_size < 1:
             raise InvalidConfig(f"page_size is {page_size}; a page holds at least 1 entry", store=url)
         name, _, prefix = path.partition("/")
         prefix = prefix.strip("/")
@@ -86,7 +90,7 @@ class MemoryBackend:
         with _lock:
             if key in self._root.objects:
                 return Written(False)
-            return Written(True, tag=self._root.store(key, data))
+            return Written(True, 1, self._root.store(key, data))
 
     async def upload(self, key: str, content_type: str) -> MemoryUpload:
         """Begin a streamed create; its bytes are memory, as the object's will be."""
@@ -113,35 +117,40 @@ class MemoryBackend:
             return there
         return there._replace(data=there.data[start:end])
 
-    async def list(self, folder: str, after: str = "", *, deep: bool = False, limit: int = 1000) -> Page:
-        """One page; its cost grows with what it gives, not with what lies in sub-folders."""
+    async def list(
+        self, folder: str, after: str = "", *, deep: bool = False, limit: int = 1000, newest: bool = False
+    ) -> Page:
+        """One page; its cost grows with what it gives, not with what lies in sub-folders or below the newest numbers."""
         base = self._prefix + folder
-        limit = min(limit, self.page_size)
+        if self.page_size is not None:
+            limit, newest = min(limit, self.page_size), False
         entries: list[Entry] = []
         folders: list[str] = []
         last = after
         with _lock:
+            if newest and (page := self._newest(base)) is not None:
+                return page
             keys, objects = self._root.keys, self._root.objects
-            if not deep and "/" in after:
-                at = bisect_left(keys, base + after.partition("/")[0] + _BEHIND_SLASH)
-            elif after:
-                at = bisect_right(keys, base + after)
-            else:
-                at = bisect_left(keys, base)
-            while at < len(keys) and keys[at].startswith(base):
+            path = base.removesuffix("/")
+            for name in keys.walk(path, after) if deep else keys.level(path, after):
                 if len(entries) + len(folders) >= limit:
                     return Page(tuple(entries), tuple(folders), last)
-                name, slash, _ = keys[at][len(base) :].partition("/")
-                if slash and not deep:
-                    folders.append(name)
-                    last = name + "/"
-                    at = bisect_left(keys, base + name + _BEHIND_SLASH, at)
+                last = name
+                if name[-1] == "/":
+                    folders.append(name[:-1])
                 else:
-                    there = objects[keys[at]]
-                    last = keys[at][len(base) :]
-                    entries.append(Entry(last, there.size, there.modified))
-                    at += 1
+                    there = objects[base + name]
+                    entries.append(Entry(name, there.size, there.modified))
         return Page(tuple(entries), tuple(folders), None)
+
+    def _newest(self, base: str) -> Page | None:
+        objects = self._root.objects
+
+        def entry(name: str) -> Entry | None:
+            there = objects.get(base + name)
+            return there and Entry(name, there.size, there.modified)
+
+        return newest_page(self._root.keys.top(base[:-1]), entry)
 
     async def stat(self, key: str) -> Stat | None:
         """Size, time and tag, or None."""
@@ -154,7 +163,7 @@ class MemoryBackend:
             for key in keys:
                 key = self._prefix + key
                 if self._root.objects.pop(key, None) is not None:
-                    del self._root.keys[bisect_left(self._root.keys, key)]
+                    self._root.keys.remove(key)
 
     async def unfinished(self, folder: str) -> Sequence[Unfinished]:
         """Uploads of any backend of this root below *folder*."""
@@ -198,9 +207,9 @@ class MemoryUpload:
             self._token = str(next(root.tags))
             root.uploads[self._token] = Unfinished(key, root.time(), self._token)
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: Bytes) -> None:
         """Append *data*."""
-        self._parts.append(data)
+        self._parts.append(bytes(data))
 
     async def commit(self) -> Written:
         """Publish all bytes if no object is there."""

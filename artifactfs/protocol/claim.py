@@ -38,7 +38,7 @@ CONFLICTS_BEFORE_LISTING = 12
 """Numbers lost in a row after which a saver lists anew, instead of trying the next: its hint was far behind."""
 
 
-class Draft(msgspec.Struct, frozen=True):
+class Draft(msgspec.Struct, frozen=True, gc=False):
     """A version that is to be: all of its record that does not depend on the number.
 
     `size` is that of the content; `sha256` and `stored` are of the payload as it is stored. `seal` is what the record is
@@ -77,7 +77,7 @@ class Draft(msgspec.Struct, frozen=True):
         return Blob(size_bytes=self.size, sha256=self.sha256, stored_bytes=self.stored, **common)
 
 
-class Seen(msgspec.Struct, frozen=True):
+class Seen(msgspec.Struct, frozen=True, gc=False):
     """What was known of the artifact when a number was claimed.
 
     `floor` is the newest store time that was seen; `marks` the numbers of marks that may hide the name, and are not needed
@@ -100,7 +100,7 @@ class Seen(msgspec.Struct, frozen=True):
         return cls(at, view.newest_time, tuple(marks), view.unhinted)
 
 
-class Memory(msgspec.Struct, frozen=True):
+class Memory(msgspec.Struct, frozen=True, gc=False):
     """What a store remembers of an artifact for a short while: the number to try next, and what else was seen.
 
     The number before `next` is that of a version, which a compare-and-set may rely on.

@@ -45,7 +45,7 @@ class Env:
         return datetime.fromtimestamp(max(self.wall(), floor), UTC)
 
 
-class Clocked(msgspec.Struct, frozen=True):
+class Clocked(msgspec.Struct, frozen=True, gc=False):
     """An instant by both clocks: a machine that slept, or whose wall clock was set back, is older by one of them."""
 
     wall: float

@@ -36,7 +36,7 @@ Lazy: TypeAlias = Generator[tuple["Op | Pull | Rewind | Emit[T]", ...], Any, Non
 """As `Steps`, for a result that is emitted item by item."""
 
 
-class Create(Op, msgspec.Struct, frozen=True):
+class Create(Op, msgspec.Struct, frozen=True, gc=False):
     key: str
     data: bytes
     content_type: str
@@ -65,7 +65,7 @@ class Replace(Op, msgspec.Struct, frozen=True):
         return backend.replace(self.key, self.data, self.content_type, self.tag)
 
 
-class Get(Op, msgspec.Struct, frozen=True):
+class Get(Op, msgspec.Struct, frozen=True, gc=False):
     key: str
     start: int = 0
     end: int | None = None
