@@ -33,7 +33,7 @@ def main() -> None:
                 took = time.perf_counter() - begun
                 print(f"{took:.0f} s", file=sys.stderr)
                 results.add(kept, name, told.size, took, bench.take())
-        results.write(kept)
+                results.write(kept)
     from . import page
 
     page.write(results.read())

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from artifactfs.backends import memory
 from tests import proxy, servers
 
 from . import services
@@ -72,9 +74,13 @@ class Bench:
     # servers
 
     def server(self, name: str) -> servers.Server:
-        """A server of `tests.servers` that runs until the end of the run."""
+        """A server of `tests.servers`, with its data in memory, that runs until the end of the run."""
         if name not in self._servers:
-            self._servers[name] = self._ends.enter_context(servers.SERVERS[name]())
+            usual, servers.FOLDER = servers.FOLDER, str(self.ram)
+            try:
+                self._servers[name] = self._ends.enter_context(servers.SERVERS[name]())
+            finally:
+                servers.FOLDER = usual
         return self._servers[name]
 
     def has(self, name: str) -> bool:
@@ -185,6 +191,9 @@ class Bench:
             self.results.left_out.append(why)
 
     def take(self) -> Results:
-        """What was found since the last time."""
+        """What was found since the last time, at the end of a case; what that left in memory and in folders goes."""
         found, self.results = self.results, Results()
+        memory._roots.clear()
+        for made in (*self.ram.iterdir(), *self.disk.iterdir()):
+            shutil.rmtree(made) if made.is_dir() else made.unlink()
         return found

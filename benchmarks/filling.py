@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from artifactfs import ArtifactStore
+from artifactfs.backends import memory
 from artifactfs.drivers import call
 from artifactfs.layout import ArtifactId
 from artifactfs.records import Blob, encode
@@ -73,15 +74,7 @@ def fill_memory(url: str, objects: Objects) -> None:
 
 def empty_memory(url: str) -> None:
     """Let go of what `fill_memory` stored."""
-    backend = ArtifactStore(url).backend
-
-    async def delete_all() -> None:
-        page = await backend.list("", deep=True)
-        while page.entries:
-            await backend.delete([entry.name for entry in reversed(page.entries)])
-            page = await backend.list("", deep=True)
-
-    call(backend, delete_all)
+    del memory._roots[url.removeprefix("memory://")]
 
 
 def fill_folder(root: str, objects: Objects) -> None:

@@ -91,9 +91,10 @@ def machine(kept: Kept) -> Iterator[str]:
     sizes = sorted({run["size"] for run in runs})
     dates = sorted(run["date"] for run in runs)
     rounds = sorted({len(side["seconds"]) for run in runs for one in run["comparisons"] for side in one["sides"]})
+    minutes = sum(run["seconds"] for run in runs) / 60
     yield f"Measured {dates[0][:10]} by `{runs[-1]['command']}` (size {' and '.join(sizes)},"
-    yield f"{rounds[0]} to {rounds[-1]} rounds, {sum(run['seconds'] for run in runs) / 60:.0f} minutes) on {here['cores']} cores of {here['processor']},"
-    yield f"{here['memory_gb']} GB of memory, {here['system']}, Python {here['python']}."
+    yield f"{rounds[0]} to {rounds[-1]} rounds, {minutes:.0f} minutes) on {here['cores']} cores of"
+    yield f"{here['processor']}, {here['memory_gb']} GB of memory, {here['system']}, Python {here['python']}."
     yield ""
     yield ", ".join(f"{name} {version}" for name, version in here["versions"].items()) + "."
     left_out = [why for run in runs for why in run["left_out"]]

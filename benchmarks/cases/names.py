@@ -16,7 +16,10 @@ from ..services import SCOPE, Work, s3_told
 from .common import awaited, engines, filled, repeated
 from .versions import rounds
 
-MOST_OF_PEERS = 1000
+MOST_OF_PEERS, MOST_IN_MEMORY = 1000, 10_000
+"""Names that a peer is given at most, one by one: by a service that keeps files, and by one in memory."""
+
+PLACES = {"memory": "in memory", "local": "in a folder", "s3": "on S3"}
 WORK = Work("names", ())
 
 
@@ -29,15 +32,15 @@ def names(bench: Bench) -> None:
 
 
 def _compare(bench: Bench, where: str, count: int, sides: list[Side], base: str) -> None:
-    group = f"names/{where}"
-    bench.compare(f"{group}/{count}", "all names", sides, group=group, base=base, x=count, rounds=rounds(bench))
+    title = f"all names, {PLACES[where]}"
+    bench.compare(f"names/{where}/{count}", title, sides, group="names", base=base, x=count, rounds=rounds(bench))
 
 
 def _memory(bench: Bench, count: int) -> None:
     told = {"url": f"memory://{uuid.uuid4().hex}"}
     filling.fill_memory(told["url"], filling.names(count))
     sides = [filled(bench, "artifactfs", "ours", "artifactfs", told, WORK)]
-    if bench.has_peers():
+    if bench.has_peers() and count <= MOST_IN_MEMORY:
         saves = [f"report-{number:06}.csv" for number in range(count)]
         sides.append(filled(bench, "ADK in memory", "peer", "adk-memory", {}, WORK, saves=saves))
     _compare(bench, "memory", count, sides, "artifactfs")
@@ -75,4 +78,4 @@ def _s3(bench: Bench, count: int) -> None:
         for side, told in engines(front, url).items():
             with ArtifactStore(read_only=True, **told) as store, proxy.counted() as seen:
                 assert sum(1 for _ in store.scope(*SCOPE).names(shared=False)) == count
-            bench.fact(f"names/s3/{count}", "listings", len(seen), "requests", group="names/requests", side=side)
+            bench.fact(f"names/s3/{count}", "listings", len(seen), "requests", group="names", side=side)

@@ -22,7 +22,7 @@ from .streams import KEYS
 
 KIB = 1024
 LENGTHS = {"1 KB": KIB, "64 KB": 64 * KIB, "1 MB": MIB}
-NAME = "long.bin"
+PLACES = {"local": "in a folder in memory", "s3": "on S3"}
 S3_KEY = "prefix/bare.bin"
 
 Read = Callable[[int, int], object]
@@ -81,14 +81,13 @@ def _of(file: Any) -> Read:
 
 
 def _compare(bench: Bench, where: str, sides: dict[str, Read], size: int, base: str) -> None:
-    group = f"ranges/{where}"
     for shown, length in LENGTHS.items():
         each = []
         for name, read in sides.items():
             places = itertools.cycle(random.Random(1).sample(range(size - length), 500))
             role: Role = "ours" if name.startswith("artifactfs") else "floor"
             each.append(Side(name, role, repeated(partial(_next, read, places, length))))
-        bench.compare(f"{group}/{shown}", f"{shown} at a random place", each, group=group, base=base)
+        bench.compare(f"ranges/{where}/{shown}", f"{shown}, {PLACES[where]}", each, group="ranges", base=base)
 
 
 def _next(read: Read, places: Iterator[int], length: int) -> None:
@@ -106,7 +105,7 @@ def _requests(bench: Bench, server: Server, url: str, size: int) -> None:
                         file.seek(place)
                         with proxy.counted() as seen:
                             file.read(length)
-                        about, group = f"ranges/s3/{shown}", "ranges/requests"
+                        about, group = f"ranges/s3/{shown}", "ranges"
                         bench.fact(about, "requests", len(seen), "requests", group=group, side=name + end)
                         got = sum(request.answer_bytes for request in seen)
                         bench.fact(about, "bytes received", got, "B", group=group, side=name + end)
@@ -154,7 +153,7 @@ def columns(bench: Bench) -> None:
             remote.append(Side(side, "floor" if side == "s3fs" else "ours", repeated(plain)))
             with proxy.counted() as seen:
                 counted()
-            group = "columns/requests"
+            group = "columns"
             bench.fact("columns/s3", "requests", len(seen), "requests", group=group, side=side)
             bytes_ = sum(request.answer_bytes for request in seen)
             bench.fact("columns/s3", "bytes received", bytes_, "B", group=group, side=side)

@@ -30,8 +30,9 @@ def shown(size: int) -> str:
     return f"{size // KB} KB" if size < 1024 * KB else f"{size // KB // KB} MB"
 
 
-def sides(bench: Bench, rows: list[Row], work: Work, most: int = 2000) -> list[Side]:
-    """Sides that do the same work; none of those whose packages are not here."""
+def sides(bench: Bench, rows: list[Row], work: Work, most: int = 1000) -> list[Side]:
+    """Sides that do the same work; none of those whose packages are not here. A round saves no more than some 16 MB."""
+    most = min(most, max(16, 16 * 1024 * KB // work.size))
     found = []
     for name, role, service, told in rows:
         if service.startswith("pins") and find_spec("pins") is None:
@@ -46,7 +47,10 @@ def sides(bench: Bench, rows: list[Row], work: Work, most: int = 2000) -> list[S
 
 def memory(bench: Bench) -> None:
     """Against ADK's in-memory service, and against itself with many other keys in the store."""
-    many = bench.pick(tiny=100, quick=OTHERS, full=OTHERS)
+    full = _fresh()
+    many = bench.open("artifactfs", full)
+    others = tuple(f"other-{number}" for number in range(100))
+    bench.drive(many, Work("save", others, 16), bench.pick(tiny=100, quick=OTHERS, full=OTHERS) // 2)
     for op in ("save", "load"):
         for size in sizes(bench):
             work = Work(op, named(8), size)
@@ -61,7 +65,7 @@ def memory(bench: Bench) -> None:
                 work,
             )
             if size == KB:
-                found.append(_among_others(bench, many, work))
+                found.append(bench.side("artifactfs, many other keys", "ours", "artifactfs", full, work, most=1000))
             bench.compare(
                 f"memory/{op}/{shown(size)}",
                 f"{op} of {shown(size)}",
@@ -84,22 +88,6 @@ def memory(bench: Bench) -> None:
 
 def _fresh() -> dict[str, Any]:
     return {"url": f"memory://{uuid.uuid4().hex}"}
-
-
-def _among_others(bench: Bench, many: int, work: Work) -> Side:
-    """artifactfs in a store that holds *many* keys more, two for each version."""
-    told = _fresh()
-    side = bench.side("artifactfs, many other keys", "ours", "artifactfs", told, work, most=2000)
-    prepare = side.prepare
-
-    def fill() -> None:
-        prepare()
-        made = bench.open("artifactfs", told)
-        bench.drive(made, Work("save", tuple(f"other-{number}" for number in range(100)), 16), many // 2)
-        made.close()
-
-    side.prepare = fill
-    return side
 
 
 # --- a folder ---------------------------------------------------------------------------------------------------------
@@ -180,18 +168,13 @@ def s3(bench: Bench) -> None:
                 bench.compare(
                     f"s3/{op}/{shown(size)}{f', {SEVERAL} in flight' if together else ''}",
                     f"{op} of {shown(size)}{f', {SEVERAL} in flight' if together else ''}",
-                    sides(bench, rows(size, together=together), work, most=_most(size)),
+                    sides(bench, rows(size, together=together), work),
                     group="s3",
                     base="obstore",
                     note="ADK's service for Google Cloud Storage runs against fake-gcs-server, all others against MinIO."
                     if size == KB
                     else "",
                 )
-
-
-def _most(size: int) -> int:
-    """So that a round does not fill the disk."""
-    return 1024 if size == KB else max(16, 16 * 1024 * KB // size)
 
 
 def _told_gcs(bench: Bench) -> dict[str, Any]:

@@ -26,7 +26,7 @@ class _Streams:
     """The sides of one comparison, and by how much memory each of them grew."""
 
     def __init__(self, bench: Bench, place: str, way: str, size: int) -> None:
-        self.bench, self.group, self.size = bench, f"streams-{place}/{way}", size
+        self.bench, self.group, self.way, self.size = bench, f"streams-{place}", way, size
         self.sides: list[Side] = []
         self.growth: dict[str, list[int]] = {}
 
@@ -52,7 +52,7 @@ class _Streams:
 
     def add_raw(self) -> None:
         """What sealing and digesting take by themselves."""
-        self.add(GCM, "floor", kind="gcm", size=self.size, opening=self.group.endswith("load"))
+        self.add(GCM, "floor", kind="gcm", size=self.size, opening=self.way == "load")
         self.add(SHA, "floor", kind="digest", size=self.size)
 
     def add_ours(self, name: str, url: str, options: dict[str, Any], source: str, target: str | None) -> None:
@@ -69,8 +69,8 @@ class _Streams:
 
     def compare(self, base: str, rounds: int) -> None:
         shown = f"{self.size // MIB} MB"
-        name, way = f"{self.group}/{shown}", self.group.rpartition("/")[2]
-        self.bench.compare(name, f"{way} of {shown}", self.sides, group=self.group, base=base, rounds=rounds)
+        name = f"{self.group}/{self.way}/{shown}"
+        self.bench.compare(name, f"{self.way} of {shown}", self.sides, group=self.group, base=base, rounds=rounds)
         for side, grown in self.growth.items():
             self.bench.fact(name, "growth of peak memory", max(grown) / MIB, "MB", group=self.group, side=side)
 
