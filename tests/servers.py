@@ -33,6 +33,9 @@ from typing import Any, Literal
 KEY, SECRET = "AKIDARTIFACTFS00", "artifactfs-loopback-secret"
 READY_SECONDS = 60.0
 
+FOLDER = "/tmp" if os.path.isdir("/tmp") else None
+"""Where servers keep their data. Ceph's sockets live in there, and their paths may have no more than 107 bytes."""
+
 
 class Missing(Exception):
     """The program of a server is not on this machine; the message says how to install it."""
@@ -142,8 +145,7 @@ class Group:
     """
 
     def __init__(self, name: str) -> None:
-        # Ceph's sockets live in here, and their paths may have no more than 107 bytes.
-        self.folder = Path(tempfile.mkdtemp(prefix="afs-", dir="/tmp" if os.path.isdir("/tmp") else None))
+        self.folder = Path(tempfile.mkdtemp(prefix="afs-", dir=FOLDER))
         self.log = self.folder / f"{name}.log"
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PYTEST_"))},
