@@ -101,11 +101,11 @@ class ReadThrough:
         """The object or a range of it, from the first store that has it. The tag tells which one that is."""
         got = await self._at(0, lambda first: first.get(key, start, end))
         if got is not None:
-            return got._replace(tag=_tag(0, got.tag))
+            return Got(got.data, got.size, got.modified, _tag(0, got.tag))
         places = self._older(key)
         for place, got in zip(places, await self._each(places, lambda older: older.get(key, start, end)), strict=True):
             if got is not None:
-                return got._replace(tag=_tag(place, got.tag))
+                return Got(got.data, got.size, got.modified, _tag(place, got.tag))
         return None
 
     async def stat(self, key: str) -> Stat | None:
