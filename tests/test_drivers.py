@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
+import signal
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, cast
@@ -10,10 +12,11 @@ from typing import Any, cast
 import pytest
 from fsspec.asyn import get_loop, sync
 
-from artifactfs.backends.base import Backend, Placement
-from artifactfs.drivers import IN_FLIGHT, AsyncSource, Source, aiterate, arun, iterate, run
+from artifactfs.backends.base import Backend, Got, Placement, Written
+from artifactfs.drivers import AsyncSource, Source, aiterate, arun, iterate, run
 from artifactfs.errors import BackendUnavailable
 from artifactfs.protocol.ops import Emit, Lazy, Op, Pull, Rewind, Steps, together
+from artifactfs.visiting import IN_FLIGHT, LIGHT
 
 
 class Place:
@@ -95,8 +98,7 @@ def test_a_generator_that_asks_for_nothing_has_its_result(runner: Runner, placem
 @runners
 @placements
 def test_an_error_is_thrown_into_the_generator_which_may_go_on(runner: Runner, placement: Placement) -> None:
-    # fsspec's own `sync` waits for ever for a coroutine that ends with anything but an Exception
-    second = RuntimeError("two") if placement == "loop" and runner is run else Interrupt("two")
+    second = Interrupt("two")
 
     def steps() -> Steps[object]:
         seen = []
@@ -109,6 +111,32 @@ def test_an_error_is_thrown_into_the_generator_which_may_go_on(runner: Runner, p
         return [str(error) for error in seen], answer
 
     assert runner(steps(), _place(placement)) == (["one", "two"], "after")
+
+
+@runners
+@placements
+def test_an_error_that_the_generator_lets_through_reaches_its_caller(runner: Runner, placement: Placement) -> None:
+    def steps() -> Steps[None]:
+        yield (_answering(None),)
+        yield (_failing(Interrupt("let through")),)
+
+    if runner is _from_fsspecs_loop:  # fsspec's own `sync` waits for ever for a coroutine that ends so
+
+        def caught(inner: Steps[None], backend: Backend) -> Any:
+            async def main() -> None:
+                try:
+                    await arun(inner, backend)
+                except Interrupt as error:
+                    raise RuntimeError from error
+
+            return sync(get_loop(), main)
+
+        with pytest.raises(RuntimeError) as raised:
+            caught(steps(), _place(placement))
+        assert isinstance(raised.value.__cause__, Interrupt)
+    else:
+        with pytest.raises(Interrupt, match="let through"):
+            runner(steps(), _place(placement))
 
 
 @runners
@@ -361,7 +389,82 @@ def test_a_backend_that_suspends_where_it_said_it_never_would_is_told(runner: Ru
         runner(steps(), _place(placement))
 
 
-# cancellation
+@pytest.mark.parametrize("runner", [run, _from_a_loop])
+def test_steps_stay_where_their_backend_lives_until_an_answer_takes_long_to_look_at(runner: Runner) -> None:
+    here: list[threading.Thread] = []
+
+    def steps() -> Steps[None]:
+        for answer in (Got(b"small", 5, 0.0, ""), Got(bytes(LIGHT + 1), LIGHT + 1, 0.0, ""), Written(True), ()):
+            here.append(threading.current_thread())
+            yield (_answering(answer),)
+        here.append(threading.current_thread())
+
+    runner(steps(), _place("loop"))
+    away = here[1]
+    main = threading.main_thread()
+    assert away is not main
+    assert here == [main, away, main, away, main]
+
+
+# interrupts and cancellation
+
+
+def _interrupted(go_on: threading.Event, seen: list[str]) -> Steps[None]:
+    """Interrupts the main thread from a batch, which ends when *go_on* is set; cleans up afterwards."""
+
+    async def write() -> None:
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        while not go_on.is_set():
+            await asyncio.sleep(0.001)
+        seen.append("written")
+
+    async def clean() -> None:
+        seen.append("clean")
+
+    try:
+        yield (Do(write),)
+    except KeyboardInterrupt:
+        seen.append("cleaning up")
+        yield (Do(clean),)
+        raise
+    finally:
+        seen.append("ended")
+
+
+def test_an_interrupted_caller_waits_for_what_it_began_and_for_the_cleaning_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    go_on, seen = threading.Event(), list[str]()
+    wait = concurrent.futures.wait
+
+    def waiting(futures: Any) -> Any:
+        assert seen == []
+        go_on.set()
+        return wait(futures)
+
+    monkeypatch.setattr(concurrent.futures, "wait", waiting)
+    with pytest.raises(KeyboardInterrupt):
+        run(_interrupted(go_on, seen), _place("loop"))
+    assert seen == ["written", "cleaning up", "clean", "ended"]
+
+
+def test_a_second_interrupt_ends_the_waiting_and_the_cleaning_up_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    go_on, ended, seen = threading.Event(), threading.Event(), list[str]()
+
+    def waiting(_: Any) -> Any:
+        raise KeyboardInterrupt("second")
+
+    def steps() -> Steps[None]:
+        try:
+            yield from _interrupted(go_on, seen)
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(concurrent.futures, "wait", waiting)
+    with pytest.raises(KeyboardInterrupt, match="second"):
+        run(steps(), _place("loop"))
+    assert seen == []
+    go_on.set()
+    assert ended.wait(60)
+    assert seen == ["written", "cleaning up", "clean", "ended"]
 
 
 @pytest.mark.parametrize("times", [1, 2, 3])
