@@ -106,23 +106,25 @@ class AsyncArtifactWriter:
         """Append *data*: any length."""
         if not self._live:
             raise ValueError("write to a closed artifact")
-        before = len(self._held)
-        self._held += data if isinstance(data, (bytes, bytearray)) else memoryview(data).tobytes()
-        written = len(self._held) - before
-        self._size += written
-        if self._steps is not None:
-            if len(self._held) >= BUFFER:
-                await self._go((*self._answered, self._taken()), None)
-        elif len(self._held) > WHOLE_LIMIT:
-            self._steps = self._stream(bytes(self._held[:HEAD_BYTES]))
-            await self._go(None, None)
-            await self._go((*self._answered, self._taken()), None)
-        return written
+        view = memoryview(data)
+        view = view.cast("B") if view.c_contiguous else memoryview(view.tobytes())
+        for at in range(0, len(view), BUFFER):  # never more is held, however much is written at once
+            self._held += view[at : at + BUFFER]
+            self._size += len(view[at : at + BUFFER])
+            if self._steps is not None:
+                if len(self._held) >= BUFFER:
+                    await self._go((*self._answered, self._taken()), None)
+            elif len(self._held) > WHOLE_LIMIT:
+                self._steps = self._stream(bytes(self._held[:HEAD_BYTES]))
+                await self._go(None, None)
+                begun = memoryview(self._taken())
+                for place in range(0, len(begun), BUFFER):
+                    await self._go((*self._answered, begun[place : place + BUFFER]), None)
+        return len(view)
 
-    def _taken(self) -> bytes:
+    def _taken(self) -> bytearray:
         """What was written and not sent yet, which is given away by this."""
-        data = bytes(self._held)
-        self._held.clear()
+        data, self._held = self._held, bytearray()
         return data
 
     async def close(self) -> None:
@@ -138,7 +140,7 @@ class AsyncArtifactWriter:
             await self._go((*self._answered, b""), None)
         else:
             self._live = False
-            self.record = await self._save(self._taken())
+            self.record = await self._save(bytes(self._taken()))
         self._live = False
 
     async def discard(self) -> None:

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from artifactfs.backends.base import WHOLE_LIMIT, Backend, Upload
+from artifactfs.codecs.base import Bytes
 from artifactfs.content import Readable
 from artifactfs.drivers import call, drop, perform
 from artifactfs.mime import HEAD_BYTES
@@ -147,8 +148,8 @@ class _Pushed:
         self.result: Blob | None = None
         self._go(None, None)
 
-    def push(self, piece: bytes) -> None:
-        """Give the next piece; ``b""`` ends the stream, and `result` is there then."""
+    def push(self, piece: Bytes) -> None:
+        """Give away the next piece; ``b""`` ends the stream, and `result` is there then."""
         self._go((*self._answered, piece), None)
 
     def fail(self, error: BaseException) -> None:
@@ -220,21 +221,25 @@ class ArtifactWriter(io.BufferedIOBase):
             return memoryview(data).nbytes
         if not self._live:
             raise ValueError("write to a closed artifact")
-        before = len(self._held)
-        self._held += data if isinstance(data, (bytes, bytearray)) else memoryview(data).tobytes()
-        written = len(self._held) - before
-        self._size += written
-        if self._pushed is not None:
-            if len(self._held) >= BUFFER:
-                self._guarded(self._pushed, self._taken())
-        elif len(self._held) > WHOLE_LIMIT:
-            self._begin()
-        return written
+        view = memoryview(data)
+        view = view.cast("B") if view.c_contiguous else memoryview(view.tobytes())
+        for at in range(0, len(view), BUFFER):  # never more is held, however much is written at once
+            part = view[at : at + BUFFER]
+            self._size += len(part)
+            if self._pushed is not None and not self._held and len(part) == BUFFER:
+                self._guarded(self._pushed, data if len(view) == BUFFER and isinstance(data, bytes) else bytes(part))
+                continue
+            self._held += part
+            if self._pushed is not None:
+                if len(self._held) >= BUFFER:
+                    self._guarded(self._pushed, self._taken())
+            elif len(self._held) > WHOLE_LIMIT:
+                self._begin()
+        return len(view)
 
-    def _taken(self) -> bytes:
+    def _taken(self) -> bytearray:
         """What was written and not sent yet, which is given away by this."""
-        data = bytes(self._held)
-        self._held.clear()
+        data, self._held = self._held, bytearray()
         return data
 
     def _begin(self) -> None:
@@ -243,9 +248,11 @@ class ArtifactWriter(io.BufferedIOBase):
         except BaseException:
             self._live = False
             raise
-        self._guarded(self._pushed, self._taken())
+        view = memoryview(self._taken())
+        for at in range(0, len(view), BUFFER):
+            self._guarded(self._pushed, view[at : at + BUFFER])
 
-    def _guarded(self, pushed: _Pushed, piece: bytes) -> None:
+    def _guarded(self, pushed: _Pushed, piece: Bytes) -> None:
         """A stream that failed is over: closing the writer then publishes nothing."""
         try:
             pushed.push(piece)
@@ -266,7 +273,7 @@ class ArtifactWriter(io.BufferedIOBase):
                 self._guarded(self._pushed, b"")
                 self.record = self._pushed.result
             else:
-                self.record = self._save(self._taken())
+                self.record = self._save(bytes(self._taken()))
         super().close()
 
     def discard(self) -> None:

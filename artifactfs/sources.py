@@ -12,6 +12,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, It
 from typing import Any, BinaryIO, TypeAlias
 
 from artifactfs.backends.base import WHOLE_LIMIT
+from artifactfs.codecs.base import Bytes
 from artifactfs.errors import InvalidMetadata
 from artifactfs.mime import HEAD_BYTES
 from artifactfs.waiting import in_thread
@@ -50,7 +51,7 @@ class PieceSource:
         self._held = plain(data)
         self._open = _opener(data)
         self._pieces: Iterator[bytes] | None = None
-        self._unread: deque[bytes] = deque()
+        self._unread: deque[Bytes] = deque()
 
     @property
     def in_memory(self) -> bool:
@@ -61,18 +62,20 @@ class PieceSource:
         """All of it and True, if that is at most `WHOLE_LIMIT` bytes; else its first bytes, which `pull` gives again."""
         if self._held is not None and len(self._held) <= WHOLE_LIMIT:
             return bytes(self._held), True
-        held: list[bytes] = []
-        size = 0
-        while size <= WHOLE_LIMIT:
+        if self._open.surely_long():
+            first = self.pull()
+            self._unread.append(first)
+            return bytes(first[:HEAD_BYTES]), False
+        held = bytearray()
+        while len(held) <= WHOLE_LIMIT:
             piece = self.pull()
             if not piece:
-                return b"".join(held), True
-            held.append(piece)
-            size += len(piece)
-        self._unread.extend(held)
-        return held[0][:HEAD_BYTES], False
+                return bytes(held), True
+            held += piece
+        self._unread.extend(_cut(held))
+        return bytes(held[:HEAD_BYTES]), False
 
-    def pull(self) -> bytes:
+    def pull(self) -> Bytes:
         """The next `PIECE` bytes or a little more, of however many pieces; fewer at the end, and then none."""
         if self._unread:
             return self._unread.popleft()
@@ -102,7 +105,7 @@ class AsyncPieceSource:
     def __init__(self, data: Any) -> None:
         self._stream: AsyncIterator[bytes] | None = None
         self._inner: PieceSource | None = None
-        self._unread: deque[bytes] = deque()
+        self._unread: deque[Bytes] = deque()
         if isinstance(data, AsyncIterable):
             self._stream = aiter(data)
         else:
@@ -111,18 +114,16 @@ class AsyncPieceSource:
     async def head(self) -> tuple[bytes, bool]:
         if self._inner is not None:
             return self._inner.head() if self._inner.in_memory else await in_thread(self._inner.head)
-        held: list[bytes] = []
-        size = 0
-        while size <= WHOLE_LIMIT:
+        held = bytearray()
+        while len(held) <= WHOLE_LIMIT:
             piece = await self.pull()
             if not piece:
-                return b"".join(held), True
-            held.append(piece)
-            size += len(piece)
-        self._unread.extend(held)
-        return held[0][:HEAD_BYTES], False
+                return bytes(held), True
+            held += piece
+        self._unread.extend(_cut(held))
+        return bytes(held[:HEAD_BYTES]), False
 
-    async def pull(self) -> bytes:
+    async def pull(self) -> Bytes:
         if self._inner is not None:
             return self._inner.pull() if self._inner.in_memory else await in_thread(self._inner.pull)
         assert self._stream is not None
@@ -145,8 +146,15 @@ class AsyncPieceSource:
 class _Opener:
     """Gives an iterator of pieces; `again` says that a second one starts from the same beginning."""
 
-    def __init__(self, make: Callable[[], Iterator[Any]], *, again: bool) -> None:
-        self.make, self.again = make, again
+    def __init__(self, make: Callable[[], Iterator[Any]], *, again: bool, path: os.PathLike[str] | None = None) -> None:
+        self.make, self.again, self._path = make, again, path
+
+    def surely_long(self) -> bool:
+        """Whether it is a file of more than `WHOLE_LIMIT` bytes: then its beginning need not be held to know that."""
+        try:
+            return self._path is not None and os.stat(self._path).st_size > WHOLE_LIMIT
+        except OSError:
+            return False  # opening it says why
 
     def __call__(self) -> Iterator[Any]:
         return self.make()
@@ -158,9 +166,9 @@ def _opener(data: Any) -> _Opener:
     held = plain(data)
     if held is not None:
         view = memoryview(held)
-        return _Opener(lambda: (view[at : at + PIECE] for at in range(0, len(view), PIECE)), again=True)
+        return _Opener(lambda: iter(_cut(view)), again=True)
     if isinstance(data, os.PathLike):
-        return _Opener(lambda: _of_path(data), again=True)
+        return _Opener(lambda: _of_path(data), again=True, path=data)
     if hasattr(data, "read"):
         start = data.tell() if hasattr(data, "seekable") and data.seekable() else None
         return _Opener(lambda: _of_file(data, start), again=start is not None)
@@ -171,8 +179,14 @@ def _opener(data: Any) -> _Opener:
     )
 
 
+def _cut(data: bytearray | memoryview) -> list[memoryview]:
+    """The pieces of what is held."""
+    view = memoryview(data)
+    return [view[at : at + PIECE] for at in range(0, len(view), PIECE)]
+
+
 def _of_path(path: os.PathLike[str]) -> Iterator[bytes]:
-    with open(path, "rb") as file:
+    with open(path, "rb", buffering=0) as file:
         while piece := file.read(PIECE):
             yield piece
 

@@ -9,6 +9,7 @@ from artifactfs.backends.base import WHOLE_LIMIT, Backend, Written
 from artifactfs.backends.gcs_errors import Refused, transient, unsent
 from artifactfs.backends.gcs_wire import Answer, Wire, check
 from artifactfs.backends.retry import GaveUp, retrying
+from artifactfs.codecs.base import Bytes
 from artifactfs.errors import BackendError, BackendUnavailable
 
 CHUNK = WHOLE_LIMIT
@@ -42,7 +43,7 @@ class GCSUpload:
         self._unsure = False  # a commit failed: it may have taken effect
         self._ended = False  # nothing can be committed by this upload any more
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: Bytes) -> None:
         rest = memoryview(data)
         while rest:
             if len(self._buffer) == CHUNK:  # and more to come, so this chunk is not the last

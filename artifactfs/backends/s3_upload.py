@@ -8,6 +8,7 @@ from typing import Any
 
 from artifactfs.backends.base import WHOLE_LIMIT, Written
 from artifactfs.backends.s3_client import S3Client
+from artifactfs.codecs.base import Bytes
 from artifactfs.errors import BackendError, UnsafeBackend
 
 PART = WHOLE_LIMIT
@@ -18,7 +19,7 @@ MOST_PARTS = 10_000
 GROWTH = 40
 """Every so many parts beyond `FLAT`, parts grow by `PART`, so that 10,000 of them, S3's limit, hold its 5 TiB."""
 
-IN_FLIGHT = 24 * 1024 * 1024
+IN_FLIGHT = 16 * 1024 * 1024
 """Bytes of parts on their way at a time, beside the one that is being collected."""
 
 
@@ -57,44 +58,47 @@ class S3Upload:
         self._create = create
         self._conditional = conditional
         self._absent = absent
-        self._buffer = bytearray()
+        self._number = 1
+        # Of the size of a part, of which so many bytes are collected; and those of parts that have arrived.
+        self._buffer, self._filled = bytearray(part_size(1)), 0
+        self._spare: list[bytearray] = []
         self._upload_id: str | None = None
         self._parts: dict[int, str] = {}
-        self._number = 1
         self._flying: set[asyncio.Task[None]] = set()
         self._ended = False
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: Bytes) -> None:
         self._check_open()
         view = memoryview(data)
         while view:
             # A full part waits for the first byte after it: only then is it known not to be the whole payload.
-            if len(self._buffer) == part_size(self._number):
+            if self._filled == len(self._buffer):
                 await self._send_part()
-            room = part_size(self._number) - len(self._buffer)
-            self._buffer += view[:room]
-            view = view[room:]
+            piece = view[: len(self._buffer) - self._filled]
+            self._buffer[self._filled : self._filled + len(piece)] = piece
+            self._filled += len(piece)
+            view = view[len(piece) :]
 
     async def commit(self) -> Written:
         self._check_open()
         if self._upload_id is None:
-            written = await self._create(bytes(self._buffer))
+            written = await self._create(bytes(memoryview(self._buffer)[: self._filled]))
         else:
-            if self._buffer:
+            if self._filled:
                 await self._send_part()
             while self._flying:
                 await self._land()
             written = await self._complete()
         if written.done:
             self._ended = True
-            self._buffer = bytearray()
+            self._drop()
         return written
 
     async def abort(self) -> None:
         if self._ended:
             return
         self._ended = True
-        self._buffer = bytearray()
+        self._drop()
         for task in self._flying:
             task.cancel()
         await asyncio.gather(*self._flying, return_exceptions=True)
@@ -122,18 +126,28 @@ class S3Upload:
             )
         while self._flying and (len(self._flying) + 1) * len(self._buffer) > IN_FLIGHT:
             await self._land()
-        task = asyncio.create_task(self._upload_part(self._number, bytes(self._buffer)))
+        del self._buffer[self._filled :]
+        task = asyncio.create_task(self._upload_part(self._number, self._buffer))
         # An upload may be dropped while a part fails: nobody is to be told that then.
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
         self._flying.add(task)
-        self._buffer = bytearray()
         self._number += 1
+        size = part_size(self._number)
+        self._buffer, self._filled = self._spare.pop() if self._spare else bytearray(), 0
+        if len(self._buffer) != size:
+            self._buffer = bytearray(size)
 
-    async def _upload_part(self, number: int, data: bytes) -> None:
+    def _drop(self) -> None:
+        """Hold nothing any more."""
+        self._buffer, self._filled = bytearray(), 0
+        self._spare.clear()
+
+    async def _upload_part(self, number: int, data: bytearray) -> None:
         answer = await self._client.call(
             "upload_part", self._key, UploadId=self._upload_id, PartNumber=number, Body=data
         )
         self._parts[number] = answer.body["ETag"]
+        self._spare.append(data)
 
     async def _land(self) -> None:
         """Wait for a part, and raise what it failed with."""

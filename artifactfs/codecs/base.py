@@ -17,6 +17,10 @@ class Encoder(Protocol):
         """Take more content, of any length; the stored bytes that are certain now, perhaps none."""
         ...
 
+    def lend(self, data: Bytes) -> Bytes:
+        """As `update`; but what is given is only lent: it is overwritten by the third call after this one."""
+        ...
+
     def finish(self, data: Bytes = b"") -> bytes:
         """Take the last content; the last stored bytes. Nothing may follow."""
         ...
@@ -84,4 +88,5 @@ def decode_whole(codec: Codec, stored: Bytes) -> bytes:
     view = memoryview(stored)
     size = codec.content_size(len(view))
     at, to = codec.span(0, size, size)
-    return codec.decoder(view[: codec.head_size], size).open(0, size, view[at:to])
+    body = stored if to - at == len(view) else view[at:to]  # bytes as they are need no copy
+    return codec.decoder(view[: codec.head_size], size).open(0, size, body)

@@ -31,6 +31,9 @@ class _Encoder:
     def update(self, data: Bytes) -> bytes:
         return bytes(data)
 
+    def lend(self, data: Bytes) -> Bytes:
+        return data
+
     def finish(self, data: Bytes = b"") -> bytes:
         return bytes(data)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hmac
 import io
 import secrets
+from collections.abc import Sequence
 from typing import NoReturn
 
 from cryptography.exceptions import InvalidTag
@@ -27,6 +28,15 @@ CHUNK = 16 * 1024
 
 TAG = 16
 """Bytes that each chunk takes beyond its content."""
+
+PIECE = 80
+"""Chunks that an encoder keeps memory for: a piece of a stream, 1 MiB and a little more."""
+
+LENT = 3
+"""Such pieces that an encoder lends in turn."""
+
+RANGE = 260
+"""Chunks that a decoder keeps memory for: what a reader fetches at a time, 4 MiB and a little more."""
 
 SALT = 24
 HEAD = 56
@@ -134,6 +144,19 @@ def _span(chunks: range, size: int) -> tuple[int, int]:
     return HEAD + chunks.start * _SEALED_CHUNK, min(HEAD + chunks.stop * _SEALED_CHUNK, sealed_size(size))
 
 
+class _Buffer:
+    """Memory that is used again and again, for some chunks, each of which has its place in it.
+
+    Fresh memory for each MiB costs as much as sealing it: the system has to clear it, and it is in no cache.
+    """
+
+    __slots__ = ("memory", "places")
+
+    def __init__(self, count: int, chunk: int) -> None:
+        self.memory = memoryview(bytearray(count * chunk))
+        self.places = [self.memory[at : at + chunk] for at in range(0, count * chunk, chunk)]
+
+
 class _Encoder:
     """Holds less than one chunk of content between calls: a full one is never the last, so it is sealed at once."""
 
@@ -144,9 +167,20 @@ class _Encoder:
         self._next = 0
         self._rest = bytearray()
         self._finished = False
+        self._buffers: list[_Buffer] = []
 
     def update(self, data: Bytes) -> bytes:
         return self._seal(data, last=False)
+
+    def lend(self, data: Bytes) -> Bytes:
+        view = memoryview(data).cast("B")
+        full = (len(self._rest) + len(view)) // CHUNK
+        if self._finished or self._head or full > PIECE:
+            return self._seal(view, last=False)
+        buffer = self._buffers.pop(0) if len(self._buffers) == LENT else _Buffer(PIECE, _SEALED_CHUNK)
+        self._buffers.append(buffer)
+        self._seal_full(view, full, buffer.places)
+        return buffer.memory[: full * _SEALED_CHUNK]
 
     def finish(self, data: Bytes = b"") -> bytes:
         sealed = self._seal(data, last=True)
@@ -157,28 +191,36 @@ class _Encoder:
         if self._finished:  # going on would use a nonce twice
             raise ValueError("this encoder has finished")
         view = memoryview(data).cast("B")
-        rest = self._rest
-        full, left = divmod(len(rest) + len(view), CHUNK)
-        size = len(self._head) + full * _SEALED_CHUNK + (left + TAG if last else 0)
-        sealed = io.BytesIO(bytes(size))  # gives out as bytes, without a copy, what was written into its buffer
-        seal, base, number, stop = self._cipher.encrypt_into, self._base_nonce, self._next, self._next + full
+        full, left = divmod(len(self._rest) + len(view), CHUNK)
+        begin = len(self._head)
+        end = begin + full * _SEALED_CHUNK
+        sealed = io.BytesIO(bytes(end + (left + TAG if last else 0)))  # gives out what it holds without a copy
         with sealed.getbuffer() as out:
-            at, to = 0, len(self._head)
-            out[:to] = self._head
-            if rest and full:
-                at = CHUNK - len(rest)
-                rest += view[:at]
-                seal((base ^ number).to_bytes(_NONCE, "big"), rest, None, out[to : to + _SEALED_CHUNK])
-                rest.clear()
-                number, to = number + 1, to + _SEALED_CHUNK
-            for number in range(number, stop):  # noqa: B020
-                seal((base ^ number).to_bytes(_NONCE, "big"), view[at : at + CHUNK], None, out[to : to + _SEALED_CHUNK])
-                at, to = at + CHUNK, to + _SEALED_CHUNK
-            rest += view[at:]
+            out[:begin] = self._head
+            self._seal_full(view, full, [out[at : at + _SEALED_CHUNK] for at in range(begin, end, _SEALED_CHUNK)])
             if last:
-                seal((base ^ stop).to_bytes(_NONCE, "big"), rest, None, out[to:])
-        self._head, self._next = b"", stop
+                self._cipher.encrypt_into(self._nonce(self._next), self._rest, None, out[end:])
+        self._head = b""
         return sealed.getvalue()
+
+    def _seal_full(self, view: memoryview, full: int, places: Sequence[memoryview]) -> None:
+        """Seal the next *full* chunks, of the rest and of *view*, each into its place."""
+        rest, seal, base, first, at = self._rest, self._cipher.encrypt_into, self._base_nonce, self._next, 0
+        self._next = stop = first + full
+        place = iter(places)
+        if rest and full:
+            at = CHUNK - len(rest)
+            rest += view[:at]
+            seal(self._nonce(first), rest, None, next(place))
+            rest.clear()
+            first += 1
+        for number, out in zip(range(first, stop), place, strict=False):
+            seal((base ^ number).to_bytes(_NONCE, "big"), view[at : at + CHUNK], None, out)
+            at += CHUNK
+        rest += view[at:]
+
+    def _nonce(self, number: int) -> bytes:
+        return (self._base_nonce ^ number).to_bytes(_NONCE, "big")
 
 
 class _Decoder:
@@ -188,6 +230,7 @@ class _Decoder:
         self._cipher = cipher
         self._base_nonce = base_nonce
         self._size = size
+        self._buffers: list[_Buffer] = []  # at most one, that no thread is using
 
     def open(self, start: int, end: int, stored: Bytes) -> bytes:
         chunks = _covering(start, end, self._size)
@@ -198,20 +241,33 @@ class _Decoder:
                 f"the store gave {len(view)} bytes of a sealed payload where {to - at} are needed, from byte {at} on: it "
                 "was cut off, or the connection broke; read it again"
             )
-        content = io.BytesIO(bytes(len(view) - TAG * len(chunks)))
-        unseal, base = self._cipher.decrypt_into, self._base_nonce
-        with content.getbuffer() as out:
-            taken = given = 0
-            for number in chunks:
-                nonce, sealed = (base ^ number).to_bytes(_NONCE, "big"), view[taken : taken + _SEALED_CHUNK]
-                try:
-                    unseal(nonce, sealed, None, out[given : given + CHUNK])
-                except InvalidTag as error:
-                    out[:] = bytes(len(out))  # a traceback keeps this frame, and what was not checked in it
-                    raise IntegrityError(
-                        f"the sealed payload was altered in the bytes from {at + taken} to {at + taken + len(sealed)}; "
-                        "load another version, or put the payload back from a copy"
-                    ) from error
-                taken, given = taken + _SEALED_CHUNK, given + CHUNK
         first = chunks.start * CHUNK
-        return content.getvalue()[start - first : end - first]
+        if len(chunks) <= RANGE:
+            buffer = self._buffers.pop() if self._buffers else None
+            if buffer is None or len(buffer.places) < len(chunks):
+                buffer = _Buffer(len(chunks), CHUNK)
+            self._open(chunks, view, at, buffer.memory, buffer.places)
+            content = bytes(buffer.memory[start - first : end - first])
+            self._buffers = [buffer]
+            return content
+        whole = io.BytesIO(bytes(len(view) - TAG * len(chunks)))
+        with whole.getbuffer() as out:
+            self._open(chunks, view, at, out, [out[given : given + CHUNK] for given in range(0, len(out) + 1, CHUNK)])
+        return whole.getvalue()[start - first : end - first]
+
+    def _open(self, chunks: range, view: memoryview, at: int, out: memoryview, places: Sequence[memoryview]) -> None:
+        """Open what *view* holds, which is stored from *at* on, each chunk into its place in *out*."""
+        unseal, base, taken = self._cipher.decrypt_into, self._base_nonce, 0
+        for number, place in zip(chunks, places, strict=False):
+            sealed = view[taken : taken + _SEALED_CHUNK]
+            if len(sealed) < _SEALED_CHUNK:
+                place = place[: len(sealed) - TAG]
+            try:
+                unseal((base ^ number).to_bytes(_NONCE, "big"), sealed, None, place)
+            except InvalidTag as error:
+                out[:] = bytes(len(out))  # a traceback keeps this frame, and what was not checked in it
+                raise IntegrityError(
+                    f"the sealed payload was altered in the bytes from {at + taken} to {at + taken + len(sealed)}; "
+                    "load another version, or put the payload back from a copy"
+                ) from error
+            taken += _SEALED_CHUNK
