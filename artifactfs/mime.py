@@ -124,7 +124,7 @@ def guess(filename: str, head: bytes = b"") -> str:
     >>> guess("reports/Q1.CSV"), guess("q1.csv.gz"), guess("unheard.of")
     ('text/csv', 'application/gzip', 'application/octet-stream')
     """
-    return _by_extension(splitext(filename)[1]) or _by_head(bytes(head[:HEAD_BYTES])) or UNKNOWN
+    return _by_name(filename) or _by_head(bytes(head[:HEAD_BYTES])) or UNKNOWN
 
 
 def check(mime_type: str) -> str:
@@ -151,6 +151,11 @@ def check(mime_type: str) -> str:
 @lru_cache(maxsize=1000)
 def _is_mime(text: str) -> bool:
     return _MIME.fullmatch(text) is not None
+
+
+@lru_cache(maxsize=1000)
+def _by_name(filename: str) -> str | None:
+    return _by_extension(splitext(filename)[1])
 
 
 def _by_extension(extension: str) -> str | None:

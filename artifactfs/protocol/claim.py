@@ -56,7 +56,27 @@ class Draft(msgspec.Struct, frozen=True, gc=False):
     seal: Seal | None = None
 
     def record(self, artifact: ArtifactId, number: int, at: datetime) -> Record:
-        common: dict[str, Any] = {
+        if self.removal:
+            return Removed(size_bytes=0, **self._common(artifact, number, at))
+        if self.uri is not None:
+            expected: dict[str, Any] = {"expected_sha256": self.sha256, "expected_size": self.size}
+            return Pointer(size_bytes=self.size, uri=self.uri, **expected, **self._common(artifact, number, at))
+        return Blob(  # what most records are: from a dict of its fields it would take twice as long to make
+            filename=artifact.name,
+            mime_type=self.mime_type,
+            version=number,
+            size_bytes=self.size,
+            timestamp=at,
+            write_id=self.write_id,
+            metadata=dict(self.metadata),
+            encryption=UNSET if self.seal is None else self.seal.of_payload,
+            provider=artifact.custody.provider or UNSET,
+            sha256=self.sha256,
+            stored_bytes=self.stored,
+        )
+
+    def _common(self, artifact: ArtifactId, number: int, at: datetime) -> dict[str, Any]:
+        return {
             "filename": artifact.name,
             "mime_type": self.mime_type,
             "version": number,
@@ -66,15 +86,6 @@ class Draft(msgspec.Struct, frozen=True, gc=False):
             "encryption": UNSET if self.seal is None else self.seal.encryption,
             "provider": artifact.custody.provider or UNSET,
         }
-        if self.removal:
-            return Removed(size_bytes=0, **common)
-        if self.uri is not None:
-            return Pointer(
-                size_bytes=self.size, uri=self.uri, expected_sha256=self.sha256, expected_size=self.size, **common
-            )
-        if self.seal is not None:
-            common["encryption"] = self.seal.of_payload
-        return Blob(size_bytes=self.size, sha256=self.sha256, stored_bytes=self.stored, **common)
 
 
 class Seen(msgspec.Struct, frozen=True, gc=False):
