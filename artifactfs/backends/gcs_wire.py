@@ -101,6 +101,8 @@ class Wire:
         self.endpoint = endpoint_of(self.options)
         self.tries = tries
         self.deadline = deadline
+        self._objects = f"/storage/v1/b/{quote(bucket, safe='')}/o"
+        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=deadline)
         self._opened: tuple[int, asyncio.AbstractEventLoop, asyncio.Task[_Connection]] | None = None
 
     def __repr__(self) -> str:
@@ -109,7 +111,7 @@ class Wire:
     def objects(self, key: str | None = None, *, kind: str = "") -> str:
         """Path of an object, or of the bucket's collection; *kind* is ``/upload`` or ``/download``."""
         name = "" if key is None else "/" + quote(key, safe="")
-        return f"{kind}/storage/v1/b/{quote(self.bucket, safe='')}/o{name}"
+        return f"{kind}{self._objects}{name}"
 
     def resource(self, name: str, content_type: str) -> bytes:
         """An object's resource, as an upload begins with it."""
@@ -216,16 +218,13 @@ class Wire:
             url = f"{filesystem._location.rstrip('/')}{target}"
             query = urlencode(filesystem._get_params(params or {}), quote_via=quote)
             target = f"{url}?{query}" if query else url
-        timeout = filesystem.requests_timeout or aiohttp.ClientTimeout(
-            total=None, sock_connect=CONNECT_SECONDS, sock_read=self.deadline
-        )
         async with connection.session.request(
             method,
             URL(target, encoded=True),
             headers=headers,
             data=io.BytesIO(body) if body and isinstance(body, bytes) else body,
             allow_redirects=False,  # 308 means "go on" here
-            timeout=timeout,
+            timeout=filesystem.requests_timeout or self._timeout,
         ) as response:
             return Answer(response.status, response.headers, await response.read())
 
@@ -257,6 +256,8 @@ class Wire:
             _of_other_processes.extend([self._opened] if self._opened else [])
             self._opened = process, loop, loop.create_task(self._connect())
         connecting = self._opened[2]
+        if connecting.done() and not connecting.cancelled() and connecting.exception() is None:
+            return connecting.result()
         try:
             return await asyncio.shield(connecting)
         except Exception:
