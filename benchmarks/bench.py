@@ -47,7 +47,7 @@ class Bench:
         self.disk = Path(self._ends.enter_context(tempfile.TemporaryDirectory(prefix="afb-")))
         self._servers: dict[str, servers.Server] = {}
         self._workers: dict[bool, list[Worker]] = {}
-        self._made = 0
+        self._folders: list[str] = []
 
     def __enter__(self) -> Bench:
         return self
@@ -65,11 +65,10 @@ class Bench:
         return {"tiny": tiny, "quick": quick, "full": full}[self.size.name]
 
     def folder(self, *, on_disk: bool = False) -> str:
-        """A fresh folder, in memory or on a disk."""
-        self._made += 1
-        made = (self.disk if on_disk else self.ram) / str(self._made)
-        made.mkdir()
-        return str(made)
+        """A fresh folder, in memory or on a disk; it goes at the end of the case."""
+        made = tempfile.mkdtemp(dir=self.disk if on_disk else self.ram)
+        self._folders.append(made)
+        return made
 
     # servers
 
@@ -194,6 +193,7 @@ class Bench:
         """What was found since the last time, at the end of a case; what that left in memory and in folders goes."""
         found, self.results = self.results, Results()
         memory._roots.clear()
-        for made in (*self.ram.iterdir(), *self.disk.iterdir()):
-            shutil.rmtree(made) if made.is_dir() else made.unlink()
+        for made in self._folders:
+            shutil.rmtree(made, ignore_errors=True)  # some cases remove what is large themselves
+        self._folders.clear()
         return found

@@ -164,7 +164,7 @@ def s3(bench: Bench) -> None:
                 if bench.tiny and together != (op == "load"):
                     continue  # each way and each operation once
                 count = bench.pick(tiny=4, quick=SEVERAL, full=SEVERAL) if together else 1
-                work = Work(op, named(bench.pick(tiny=4, quick=max(8, count), full=max(8, count))), size, count)
+                work = Work(op, named(count if bench.tiny else max(8, count)), size, count)
                 bench.compare(
                     f"s3/{op}/{shown(size)}{f', {SEVERAL} in flight' if together else ''}",
                     f"{op} of {shown(size)}{f', {SEVERAL} in flight' if together else ''}",
