@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import pickle
+import socket
 import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -278,7 +280,7 @@ def test_a_host_a_certificate_and_a_server_that_hangs_are_told(minio: Server, sp
 
     assert "the name of http://nowhere.invalid is not known" in told("http://nowhere.invalid")
     assert "write http:// in endpoint_url" in told(minio.url.replace("http:", "https:"))
-    with __import__("socket").create_server(("127.0.0.1", 0)) as deaf:
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
         assert "did not answer in time" in told(f"http://127.0.0.1:{deaf.getsockname()[1]}", read_timeout=0.2)
 
 
@@ -320,6 +322,28 @@ def test_an_answer_that_was_cut_off_is_read_again(spoilt: ObstoreS3Backend, fron
     cut = front.once(CUT, method="GET")
     got = _run(spoilt, spoilt.get("x"))
     assert got is not None and got.data == data and cut.hits == 1
+
+
+def test_an_answer_that_obstore_cannot_read_may_mean_that_a_write_landed() -> None:
+    class Terse(BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)  # without the tag that every write is answered with
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Terse) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        options = {"endpoint_url": f"http://127.0.0.1:{server.server_port}", "key": KEY, "secret": SECRET}
+        backend = ObstoreS3Backend("s3://bucket", options=options)
+        with pytest.raises(BackendUnavailable, match="it may have taken effect all the same") as caught:
+            _run(backend, backend.create("x", b"data", BINARY))
+        assert caught.value.landed is True
+        _run(backend, backend.close())
+        server.shutdown()
 
 
 # 409 and 412, which obstore calls by one name
@@ -386,12 +410,9 @@ def test_a_store_that_ignores_or_refuses_the_precondition_is_unsafe(rclone: Serv
         store.scope("shop", "alice", "s1").save("x", b"data")
     with serving("refused") as server:
         backend = opened(server, server.bucket())
-        for call in (
-            lambda: backend.create("x", b"data", BINARY),
-            lambda: backend.replace("x", b"data", BINARY, "0" * 32),
-        ):
+        for writing in (backend.create("x", b"data", BINARY), backend.replace("x", b"data", BINARY, "0" * 32)):
             with pytest.raises(UnsafeBackend, match="single_writer=True"):
-                _run(backend, call())
+                _run(backend, writing)
         alone = opened(server, server.bucket(), single_writer=True)
         assert _run(alone, alone.create("x", b"first", BINARY)).done
         assert not _run(alone, alone.create("x", b"second", BINARY)).done

@@ -42,14 +42,15 @@ class TestFsspec(StoreConformance):
 
 
 @pytest.fixture(scope="module")
-def stores() -> Iterator[Callable[[Server], ArtifactStore]]:
-    """A store on a server, the same one for all tests here."""
-    made: dict[str, ArtifactStore] = {}
+def stores() -> Iterator[Callable[[Server, str], ArtifactStore]]:
+    """A store on a server by an engine, the same one for all tests here."""
+    made: dict[tuple[str, str], ArtifactStore] = {}
 
-    def on(server: Server) -> ArtifactStore:
-        if server.name not in made:
-            made[server.name] = ArtifactStore(server.bucket(), **server.storage_options)
-        return made[server.name]
+    def on(server: Server, engine: str) -> ArtifactStore:
+        options = {**server.storage_options, **({"engine": engine} if engine else {})}
+        if (server.name, engine) not in made:
+            made[server.name, engine] = ArtifactStore(server.bucket(), **options)
+        return made[server.name, engine]
 
     yield on
     for store in made.values():
@@ -60,10 +61,11 @@ class OnServer(StoreConformance):
     """One store in one bucket for all tests; a subclass names the server."""
 
     server_name = ""
+    engine = ""
 
     @pytest.fixture
-    def store(self, request: pytest.FixtureRequest, stores: Callable[[Server], ArtifactStore]) -> ArtifactStore:
-        return stores(request.getfixturevalue(self.server_name))
+    def store(self, request: pytest.FixtureRequest, stores: Callable[[Server, str], ArtifactStore]) -> ArtifactStore:
+        return stores(request.getfixturevalue(self.server_name), self.engine)
 
 
 class TestMoto(OnServer):
@@ -81,6 +83,19 @@ class TestCeph(OnServer):
 class TestMinio(OnServer):
     server_name = "minio"
     longest_segment = 255
+
+
+@pytest.mark.nightly  # on MinIO in `test_backend_obstore_s3`
+class TestMotoByObstore(OnServer):
+    server_name = "moto"
+    engine = "obstore"
+
+
+@pytest.mark.nightly
+@pytest.mark.server("ceph")
+class TestCephByObstore(OnServer):
+    server_name = "ceph"
+    engine = "obstore"
 
 
 @pytest.mark.deep

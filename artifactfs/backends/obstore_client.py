@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Collection, Coroutine
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from artifactfs.backends.base import WHOLE_LIMIT, Upload, Written
-from artifactfs.backends.obstore_errors import Failed, Failure, failure_of
+from artifactfs.backends.obstore_errors import Failed, Failure, failure_of, unclear
 from artifactfs.backends.retry import GaveUp, retrying
 from artifactfs.codecs.base import Bytes
 from artifactfs.errors import ArtifactError, BackendUnavailable
@@ -116,10 +116,11 @@ class ObstoreClient:
             try:
                 store = self._store(size)
                 return Answer(await request(store))
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - judged by the layer of retries
                 failure = failure_of(error)
-                if failure.exists and absent is not None:
-                    failure = failure._replace(status=409 if await absent(store) else 412)
+                if failure.exists:
+                    conflict = absent is None or await absent(store)
+                    failure = failure._replace(status=409 if conflict else 412)
                 if failure.status in accept and failure.code != "NoSuchBucket":
                     return Answer(None, failure)
                 raise Failed(failure) from None  # its text holds the whole answer
@@ -130,7 +131,7 @@ class ObstoreClient:
             )
         except GaveUp as gave_up:
             failures = [_failure(error) for error in gave_up.failures]
-            before = failures if gave_up.exhausted else failures[:-1]
+            before = failures if gave_up.exhausted or unclear(failures[-1]) else failures[:-1]
             landed = write and any(not self._dialect.unsent(failure) for failure in before)
             if gave_up.exhausted or landed:
                 raise self._dialect.unavailable(

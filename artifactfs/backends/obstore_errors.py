@@ -87,6 +87,11 @@ def unsent(failure: Failure) -> bool:
     return failure.broken == "Connect"
 
 
+def unclear(failure: Failure) -> bool:
+    """Did obstore fail over something else than a refusal or a connection, such as an answer that lacks what it needs?"""
+    return bool(failure.debug) and not (failure.status or failure.broken)
+
+
 def breaks(failure: Failure) -> bool:
     """Did the connection fail in a way that another try may overcome?"""
     return bool(failure.broken) and not insecure(failure)
