@@ -7,7 +7,7 @@ from functools import cached_property
 from artifactfs.custody import NONE, Custody
 from artifactfs.errors import InvalidName
 from artifactfs.keys.base import Identity
-from artifactfs.names import USER_SCOPE, check, encode
+from artifactfs.names import USER_SCOPE, check, encode, spell
 
 STORE_FOLDER = "@store/"
 """What the store knows of itself; beside the apps."""
@@ -81,7 +81,7 @@ class ArtifactId:
 
     def __init__(self, scope: ScopeId, name: str) -> None:
         self.scope, self.name = scope, check(name)
-        self.segment = encode(name, "name")
+        self.segment = spell(self.name)
         self.folder = f"{scope.folder}{self.segment}/"
 
     @cached_property

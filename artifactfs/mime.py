@@ -100,6 +100,9 @@ _HEADS = (
 # Formats that may be text from end to end. Any other signature in a text is chance: "BMW builds cars" is no bitmap.
 _TEXTUAL = {"pdf", "ps", "rtf"}
 
+_TEXTUAL_HEAD = re.compile(rb"(\xef\xbb\xbf)?%PDF|%!|{\\rt")
+"""How those begin: of any other text no signature needs to be looked for."""
+
 _BINARY = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 
 # RFC 6838 section 4.2 for type and subtype; RFC 9110 section 5.6.6 for parameters.
@@ -177,6 +180,8 @@ def _by_head(head: bytes) -> str | None:
     for signature, extension in _HEADS:
         if head.startswith(signature) and not textual:
             return _by_extension(extension)
+    if textual and not _TEXTUAL_HEAD.match(head):
+        return None
     try:
         # Chosen over puremagic, which knows more formats but calls every ZIP a Word document and any text that begins
         # with "From:" a mail, and takes 0.3 to 0.5 ms a call where this takes 0.03.

@@ -29,6 +29,9 @@ Mode: TypeAlias = Literal["managed", "pointer_only"]
 REMEMBERED = 10_000
 """Artifacts whose newest number a store remembers."""
 
+MOST = 1 << 62
+"""More bytes than any key has."""
+
 CLOCKS = Env()
 
 
@@ -91,6 +94,8 @@ class Core:
             InvalidName: it cannot; longer names fit into other stores.
         """
         longest, backend = artifact.longest_key, self.backend
+        if 4 * len(longest) <= min(backend.max_segment or MOST, backend.max_key or MOST):
+            return artifact  # in whatever script
         if backend.max_segment is not None:
             for segment in longest.split("/"):
                 if 4 * len(segment) > backend.max_segment and len(segment.encode()) > backend.max_segment:
