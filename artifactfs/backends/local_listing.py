@@ -36,18 +36,19 @@ def level(path: str, low: str, tally: Tally) -> Iterator[tuple[str, os.DirEntry[
     A folder that *low* lies in is among them. The order of code points is that of UTF-8 bytes.
     """
     found: dict[str, os.DirEntry[str]] = {}
+    inside = low[: low.find("/") + 1]
+    first = inside or low
     try:
         with os.scandir(path or "/") as items:
             for item in items:
                 name = item.name
-                if name[0] != ".":
+                tally.names += 1
+                if name[0] != "." and name + "/" >= first:
                     found[name + "/" if item.is_dir(follow_symlinks=False) else name] = item
     except OSError as error:
         if error.errno in ABSENT:
             return
         raise
-    tally.names += len(found)
-    inside = low[: low.find("/") + 1]
     for name in sorted([name for name in found if name > low or name == inside]):
         item = found[name]
         if name[-1] == "/" or item.is_file(follow_symlinks=False):

@@ -21,6 +21,9 @@ from artifactfs.records import Removed
 DEEP_FROM = 32
 """So many marked names on one page are looked into by listing all keys once, instead of by a listing each."""
 
+HELD = 100
+"""So many names are held back at most for one that is to come before them, before it is looked for."""
+
 _USER_KEY = spell(USER_PREFIX)
 
 W = TypeVar("W", bound="Walk")
@@ -41,7 +44,7 @@ def names(scope: ScopeId, prefix: str = "", after: str | None = None, *, shared:
     walks = walks_of(_NameWalk, scope, prefix, after, shared)
     while (walk := (yield from first_of(walks))) is not None:
         for segment in walk.before(walks):
-            yield (Emit(walk.shown + decode(segment)),)
+            yield (Emit(walk.shown + (decode(segment) if "%" in segment else segment)),)  # it is spelled right: `fits`
 
 
 def walks_of(
@@ -68,8 +71,7 @@ def folders(folder: str, what: str, skip: str) -> Lazy[str]:
     while order.position is not None or order.ready:
         if order.ready:
             yield (Emit(decode(order.pop(), what, folder)),)
-        elif order.awaited is not None:
-            beginning = order.awaited
+        elif (beginning := order.sought) is not None:
             order.settle(beginning, (yield from _is_there(folder, beginning)))
         else:
             page: Page
@@ -107,6 +109,11 @@ class _InOrder:
     @property
     def awaited(self) -> str | None:
         return _awaited(self._waiting[0], self._to_come) if self._waiting and not self.ready else None
+
+    @property
+    def sought(self) -> str | None:
+        """`awaited`, where it is worth a request; else the next page is to tell."""
+        return self.awaited if len(self._waiting) > HELD else None
 
     def pop(self) -> str:
         return self.ready.popleft()
@@ -173,8 +180,9 @@ class Walk:
         """Take its segments, as many as are ready and come before those of the other *walks*."""
         others = [walk.next_key for walk in walks if walk is not self and walk.order.ready]
         end = min(others, default=None)
-        while self.order.ready and (end is None or self.next_key < end):
-            yield self.order.pop()
+        ready = self.order.ready
+        while ready and (end is None or self.own + ready[0] < end):
+            yield ready.popleft()
 
     def fill(self) -> Steps[None]:
         """Read one more page, or look for the one name that all others have to wait for."""
@@ -201,7 +209,7 @@ class _NameWalk(Walk):
         self.marks: set[str] | None = None
 
     def fill(self) -> Steps[None]:
-        position, awaited = self.order.position, self.order.awaited
+        position, awaited = self.order.position, self.order.sought
         assert position is not None
         if awaited is not None:
             there = self.fits(awaited) and (yield from _is_there(self.scope.folder, awaited))
