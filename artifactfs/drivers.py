@@ -248,7 +248,7 @@ class _Turns(Generic[T]):
     def take(self) -> None:
         """Run the steps to their end, or for a while, so that what waits for a thread gets one."""
         end = time.monotonic() + TURN
-        while time.monotonic() < end:
+        while True:
             cancelled, self.cancelled = self.cancelled, None
             error = cancelled or self.error
             try:
@@ -257,6 +257,8 @@ class _Turns(Generic[T]):
                 self.result = (stop.value,)
                 return
             self.answers, self.error = _answer(batch, self.backend, None)
+            if time.monotonic() > end:
+                return
 
 
 async def _in_threads(steps: Steps[T], backend: Backend) -> T:

@@ -16,6 +16,7 @@ import pytest
 
 from artifactfs.backends.base import Page
 from artifactfs.backends.local import LocalBackend
+from artifactfs.backends.local_files import temporary
 from artifactfs.errors import AccessDenied, BackendError, BackendUnavailable, InvalidConfig, InvalidName, UnsafeBackend
 from artifactfs.testing.backend import BINARY, BackendConformance, _all, _make, _run, _together
 
@@ -332,6 +333,17 @@ def test_no_key_reaches_a_hidden_or_outer_file(backend: LocalBackend, key: str) 
 
 
 # temporary files and locks
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_process_gives_its_temporary_files_names_of_its_own() -> None:
+    processes = multiprocessing.get_context("fork")
+    names = processes.SimpleQueue()
+    child = processes.Process(target=lambda: names.put([temporary() for _ in range(3)]))
+    child.start()
+    theirs = names.get()
+    child.join()
+    assert len({*theirs, *(temporary() for _ in range(3))}) == 6
 
 
 def test_a_leftover_of_a_killed_writer_is_unfinished_and_not_listed(backend: LocalBackend, root: Path) -> None:

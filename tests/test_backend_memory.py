@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import threading
 import uuid
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 from artifactfs.backends.base import Page, Written
 from artifactfs.backends.memory import MemoryBackend
+from artifactfs.backends.memory_keys import Keys
 from artifactfs.errors import BackendError, InvalidConfig
 from artifactfs.testing.backend import BINARY, BackendConformance, _gathered, _run, _together
 
@@ -239,3 +241,24 @@ def test_signing_and_an_ended_upload_say_what_to_do() -> None:
     _run(backend, upload.abort())
     with pytest.raises(BackendError, match="save again"):
         _run(backend, upload.commit())
+
+
+def test_keys_kept_by_folder_are_those_of_one_sorted_list() -> None:
+    """Keys come and go at random; every listing from every place is that of all keys, sorted."""
+    chance = random.Random(7)
+    names = ["a", "a!", "a.b", "b", "0", "10", "9", "é"]
+    keys, model = Keys(), set[str]()
+    for _ in range(600):
+        key = "/".join(chance.choices(names, k=chance.randint(1, 3)))
+        if any(other != key and (other.startswith(key + "/") or key.startswith(other + "/")) for other in model):
+            continue
+        (keys.remove if key in model else keys.add)(key)
+        model ^= {key}
+        folder = "/".join(chance.choices(names, k=chance.randint(0, 2)))
+        base = folder and folder + "/"
+        inside = sorted(other[len(base) :] for other in model if other.startswith(base))
+        after = chance.choice(["", *inside, *names])
+        assert list(keys.walk(folder, after)) == [name for name in inside if name > after]
+        level = sorted({head + slash for head, slash, _ in (name.partition("/") for name in inside)})
+        low = after.partition("/")[0] + "/" if "/" in after else after
+        assert list(keys.level(folder, after)) == [name for name in level if name > low]

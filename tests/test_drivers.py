@@ -7,7 +7,7 @@ import concurrent.futures
 import signal
 import threading
 from collections.abc import Callable, Coroutine, Iterator
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import pytest
 from fsspec.asyn import get_loop, sync
@@ -17,6 +17,8 @@ from artifactfs.drivers import AsyncSource, Source, aiterate, arun, iterate, run
 from artifactfs.errors import BackendUnavailable
 from artifactfs.protocol.ops import Emit, Lazy, Op, Pull, Rewind, Steps, together
 from artifactfs.visiting import IN_FLIGHT, LIGHT
+
+T = TypeVar("T")
 
 
 class Place:
@@ -506,6 +508,40 @@ def test_a_cancelled_caller_waits_until_what_it_began_has_ended(placement: Place
 
     asyncio.run(main())
     assert seen == ["written", "cleaning up", "clean"]
+
+
+def _hops(steps: Steps[T], monkeypatch: pytest.MonkeyPatch) -> tuple[T, int]:
+    """The result of *steps* that block, and how often they were handed to a thread."""
+    hops = 0
+
+    async def main() -> T:
+        loop = asyncio.get_running_loop()
+        real = loop.run_in_executor
+
+        def hop(*arguments: Any) -> Any:
+            nonlocal hops
+            hops += 1
+            return real(*arguments)
+
+        monkeypatch.setattr(loop, "run_in_executor", hop)
+        return await arun(steps, _place("thread"))
+
+    return asyncio.run(main()), hops
+
+
+def _three() -> Steps[list[object]]:
+    one = yield (_answering("a"),)
+    two = yield (_answering("b"),)
+    return [one, two, (yield (_answering("c"),))]
+
+
+def test_steps_that_block_share_one_hop_into_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _hops(_three(), monkeypatch) == ([("a",), ("b",), ("c",)], 1)
+
+
+def test_steps_that_take_long_let_others_have_their_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("artifactfs.drivers.TURN", -1.0)
+    assert _hops(_three(), monkeypatch) == ([("a",), ("b",), ("c",)], 4)
 
 
 # several generators at once
