@@ -50,7 +50,9 @@ def filled(
     return Side(name, role, lambda calls: bench.drive(kept[0], work, calls), prepare, clean=clean, calls=calls)
 
 
-def awaited(name: str, kind: Callable[..., Service], told: dict[str, Any], work: Work) -> Side:
+def awaited(
+    name: str, kind: Callable[..., Service], told: dict[str, Any], work: Work, calls: int | None = None
+) -> Side:
     """A floor that no other case has."""
     kept: list[Service] = []
 
@@ -59,7 +61,12 @@ def awaited(name: str, kind: Callable[..., Service], told: dict[str, Any], work:
             made.close()
 
     return Side(
-        name, "floor", lambda calls: drive(kept[0], work, calls), lambda: kept.append(kind(**told)), clean=clean
+        name,
+        "floor",
+        lambda times: drive(kept[0], work, times),
+        lambda: kept.append(kind(**told)),
+        clean=clean,
+        calls=calls,
     )
 
 

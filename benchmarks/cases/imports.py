@@ -27,7 +27,7 @@ def imports(bench: Bench) -> None:
             ("first use, a folder", "ours", in_folder),
         )
     ]
-    rounds = bench.pick(tiny=1, quick=15, full=50)
+    rounds = bench.pick(tiny=1, quick=10, full=50)
     bench.compare("imports", "a fresh interpreter", sides, group="imports", base="python -c pass", rounds=rounds)
 
 

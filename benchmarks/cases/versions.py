@@ -30,13 +30,13 @@ FOLDER = f"{'/'.join(SCOPE)}/{NAME}"
 TITLES = {"latest": "load of the newest", "versions": "all numbers", "history": "all versions with details"}
 
 
-def rounds(bench: Bench) -> int:
-    return bench.pick(tiny=2, quick=3, full=7)
+def rounds(bench: Bench, count: int) -> int:
+    return bench.pick(tiny=2, quick=3, full=7 if count < 10_000 else 3)
 
 
 def memory(bench: Bench) -> None:
     """In memory, against ADK's service there."""
-    for count in bench.pick(tiny=(1, 12), quick=(1, 1000, 100_000), full=(1, 10, 100, 1000, 10_000, 100_000)):
+    for count in bench.pick(tiny=(1, 12), quick=(1, 100_000), full=(1, 10, 100, 1000, 10_000, 100_000)):
         told = {"url": f"memory://{uuid.uuid4().hex}"}
         filling.fill_memory(told["url"], filling.versions(count))
         for op in ("latest", "versions"):
@@ -50,7 +50,7 @@ def memory(bench: Bench) -> None:
 
 def local(bench: Bench) -> None:
     """In a folder in memory, against `os.listdir` of what holds all versions, and the services that keep files."""
-    for count in bench.pick(tiny=(1, 12), quick=(1, 1000, 10_000), full=(1, 10, 100, 1000, 10_000, 100_000)):
+    for count in bench.pick(tiny=(1, 12), quick=(1, 10_000), full=(1, 10, 100, 1000, 10_000, 100_000)):
         root = bench.folder()
         filling.fill_folder(root, filling.versions(count))
         folder = f"{root}/{FOLDER}"
@@ -72,7 +72,9 @@ def local(bench: Bench) -> None:
 
 def _compare(bench: Bench, where: str, op: str, count: int, sides: list[Side], base: str) -> None:
     group = f"versions-{where}"
-    bench.compare(f"{group}/{op}/{count}", TITLES[op], sides, group=group, base=base, x=count, rounds=rounds(bench))
+    bench.compare(
+        f"{group}/{op}/{count}", TITLES[op], sides, group=group, base=base, x=count, rounds=rounds(bench, count)
+    )
 
 
 def _records(folder: str) -> None:
