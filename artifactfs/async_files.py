@@ -11,12 +11,12 @@ from typing import Any
 
 from artifactfs.backends.base import WHOLE_LIMIT, Backend, Upload
 from artifactfs.content import Readable
-from artifactfs.drivers import acall, aperform, drop
+from artifactfs.drivers import aperform, drop
+from artifactfs.fetching import AsyncFetching, read_ahead
 from artifactfs.files import BUFFER, Discarded
 from artifactfs.mime import HEAD_BYTES
 from artifactfs.passing import Passing
 from artifactfs.protocol.ops import Begin, Pull, Rewind, Steps
-from artifactfs.read_ahead import ReadAhead
 from artifactfs.records import Blob
 
 
@@ -31,8 +31,8 @@ class AsyncArtifactReader:
     """
 
     def __init__(self, content: Readable) -> None:
-        self._content, self.record = content, content.record
-        self._ahead = ReadAhead(content.size)
+        self.record = content.record
+        self._ahead, self._fetching = read_ahead(content), AsyncFetching(content)
         self._position = 0
         self._turn = asyncio.Lock()
 
@@ -43,9 +43,7 @@ class AsyncArtifactReader:
             end = self._ahead.size if size < 0 else start + size
             gap = self._ahead.missing(start, end)
             if gap is not None:
-                at, to = gap
-                data = await acall(self._content.backend, lambda: self._content.read(at, to))
-                self._ahead.keep(at, data)
+                self._ahead.keep(gap[0], await self._fetching.fetch(*gap, self._ahead.so_far))
             data = self._ahead.take(start, end)
             self._position = start + len(data)
             return data
@@ -65,6 +63,7 @@ class AsyncArtifactReader:
 
     async def close(self) -> None:
         self._ahead.drop()
+        await self._fetching.drop()
 
     async def __aenter__(self) -> AsyncArtifactReader:
         return self

@@ -12,11 +12,12 @@ from typing import Any
 from artifactfs.backends.base import WHOLE_LIMIT, Backend, Upload
 from artifactfs.codecs.base import Bytes
 from artifactfs.content import Readable
-from artifactfs.drivers import call, drop, perform
+from artifactfs.drivers import drop, perform
+from artifactfs.fetching import Fetching, read_ahead
 from artifactfs.mime import HEAD_BYTES
 from artifactfs.passing import Passing
 from artifactfs.protocol.ops import Begin, Pull, Rewind, Steps
-from artifactfs.read_ahead import LEAST, ReadAhead
+from artifactfs.read_ahead import LEAST
 from artifactfs.records import Blob
 
 BUFFER = 1024 * 1024
@@ -31,11 +32,15 @@ class _Raw(io.RawIOBase):
     ends: they only decide what is fetched, never what is given. `end` is where `readall` ends.
     """
 
-    def __init__(self, size: int, fetch: Callable[[int, int], bytes]) -> None:
-        self.fetch = fetch
-        self.ahead = ReadAhead(size)
+    def __init__(self, content: Readable) -> None:
+        self.fetching = Fetching(content)
+        self.source: Callable[[int, int, int], bytes] = self.fetching.fetch
+        self.ahead = read_ahead(content)
         self.asked = self.reach = self.end = 0
         self._position = 0
+
+    def fetch(self, start: int, end: int) -> bytes:
+        return self.source(start, end, self.ahead.so_far)
 
     def readable(self) -> bool:
         return True
@@ -81,6 +86,7 @@ class _Raw(io.RawIOBase):
 
     def close(self) -> None:
         self.ahead.drop()
+        self.fetching.drop()
         super().close()
 
 
@@ -95,10 +101,7 @@ class ArtifactReader(io.BufferedReader):
     """
 
     def __init__(self, content: Readable) -> None:
-        def fetch(start: int, end: int) -> bytes:
-            return call(content.backend, lambda: content.read(start, end))
-
-        self._raw = _Raw(content.size, fetch)
+        self._raw = _Raw(content)
         super().__init__(self._raw, LEAST)
         # The buffer's own lock guards the raw file; this one what is done in more than one step.
         self._turn = threading.RLock()

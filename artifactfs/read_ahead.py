@@ -22,16 +22,17 @@ MOST = 4 * 1024 * 1024
 class ReadAhead:
     """What is held of a file of *size* bytes that never changes, and what to fetch for the next read.
 
-    *least* is what every fetch takes at least, in bytes. What is held is the part of the last fetch that a later read can
-    want: never more than the longer of the last read, *least* and `MOST`. All places are bytes from the beginning.
+    *least* is what every fetch takes at least, in bytes, *most* what is fetched ahead. What is held is the part of
+    the last fetch that a later read can want: never more than the longer of the last read, *least* and *most*. All
+    places are bytes from the beginning.
 
     A read is `missing`, then `keep` of what was fetched if anything is, then `take`; `read` is the three of them for code
     that can wait. Nothing is locked: one read after the other.
     """
 
-    def __init__(self, size: int, least: int = 0) -> None:
+    def __init__(self, size: int, least: int = 0, most: int = MOST) -> None:
         self.size = size
-        self._least = least
+        self._least, self._most = least, most
         self._held, self._at = b"", 0
         self._last = (-1, 0)
         # Where the present sequence began, and where its first read ended. At first one has begun, by reading nothing.
@@ -59,8 +60,13 @@ class ReadAhead:
         if self.size <= LEAST:
             return 0, self.size
         begin, first_end = self._run
-        ahead = 0 if start < first_end else min(max(start - begin, LEAST), MOST)
+        ahead = 0 if start < first_end else min(max(start - begin, LEAST), self._most)
         return start, min(max(end, start + ahead, start + self._least), self.size)
+
+    @property
+    def so_far(self) -> int:
+        """Bytes that were read in sequence before the last read."""
+        return self._last[0] - self._run[0]
 
     def keep(self, at: int, data: bytes) -> None:
         """Hold *data*, which was fetched from *at* on, joined to what of the present read is held already."""
@@ -106,5 +112,5 @@ class ReadAhead:
     def _given(self, end: int) -> None:
         if end > self._last[1]:
             self._last = (self._last[0], end)
-        if len(self._held) > max(MOST, self._least):  # one long read; what it was given is the caller's
+        if len(self._held) > max(self._most, self._least):  # one long read; what it was given is the caller's
             self._held, self._at = self._held[end - self._at :], end

@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from artifactfs import ArtifactReader, ArtifactStore, AsyncArtifactStore, files
 from artifactfs.backends.memory import MemoryBackend
 from artifactfs.errors import BackendUnavailable
+from artifactfs.fetching import NEAR
 from artifactfs.read_ahead import LEAST, MOST, ReadAhead
 from artifactfs.testing.counting import store_over
 
@@ -43,6 +44,7 @@ class Ranged:
     def __init__(self) -> None:
         self._inner = MemoryBackend(f"memory://ranged-{id(self)}")
         self.asked: Ranges = []
+        self.placement = self._inner.placement
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
@@ -253,8 +255,8 @@ def test_a_sequence_takes_few_requests_however_short_its_reads(long_shelf: Shelf
         for _ in range(200_000) if size < 1000 else iter(lambda: file.read(size), b""):
             file.read(size)
         read = file.tell()
-    growing = (MOST // LEAST).bit_length()
-    assert len(long_shelf.asked) <= growing + read // MOST + 2
+    growing = (NEAR // LEAST).bit_length()
+    assert len(long_shelf.asked) <= growing + read // NEAR + 2
     assert long_shelf.backend.moved() <= 2 * read + LEAST
 
 
@@ -276,7 +278,7 @@ def test_lines_and_text_take_few_requests(long_shelf: Shelf, how: str) -> None:
                 assert sum(1 for _ in csv.reader(io.TextIOWrapper(file, "ascii"))) == 1_000_000
             case "read1":
                 assert sum(len(piece) for piece in iter(lambda: file.read1(5000), b"")) == long_shelf.size
-    assert len(long_shelf.asked) <= 8 + long_shelf.size // MOST
+    assert len(long_shelf.asked) <= 8 + long_shelf.size // NEAR
     assert long_shelf.backend.moved() == long_shelf.size
 
 
@@ -588,3 +590,50 @@ def test_a_reader_holds_no_more_than_it_reads_ahead(long_shelf: Shelf) -> None:
             assert tracemalloc.get_traced_memory()[1] < 2 * MOST + MIB
         finally:
             tracemalloc.stop()
+
+
+# over a network
+
+FAR = b"".join(number.to_bytes(1024, "big") for number in range(30 * 1024))
+
+
+def far_shelf() -> Shelf:
+    shelf = Shelf(FAR)
+    shelf.backend.placement = "loop"
+    return shelf
+
+
+def test_over_a_network_a_long_sequence_is_fetched_before_it_is_asked_for() -> None:
+    shelf, read = far_shelf(), bytearray()
+    with shelf.open() as file:
+        while piece := file.read(MIB):
+            read += piece
+            assert shelf.backend.moved() <= 2 * len(read) + LEAST
+            if len(read) == 20 * MIB:
+                assert max(end for _, end in shelf.asked) > 24 * MIB
+    assert read == FAR and shelf.backend.moved() == len(FAR)
+
+
+def test_what_was_fetched_before_is_given_up_where_reading_goes_elsewhere() -> None:
+    with far_shelf().open() as file:
+        for _ in range(14):
+            file.read(MIB)
+        for place in (3, 18 * MIB + 5, 15 * MIB):
+            file.seek(place)
+            assert file.read(3 * MIB) == FAR[place : place + 3 * MIB]
+        assert file.read() == FAR[18 * MIB :]
+
+
+def test_awaited_it_is_the_same() -> None:
+    async def reading() -> bytes:
+        shelf = far_shelf()
+        read = bytearray()
+        async with await shelf.aopen() as file:
+            while piece := await file.read(MIB):
+                read += piece
+                assert shelf.backend.moved() <= 2 * len(read) + LEAST
+            file.seek(15 * MIB)
+            assert await file.read(4 * MIB) == FAR[15 * MIB : 19 * MIB]
+        return bytes(read)
+
+    assert asyncio.run(reading()) == FAR

@@ -10,6 +10,7 @@ from fsspec.caching import caches
 
 from artifactfs import files
 from artifactfs.content import Content
+from artifactfs.drivers import call
 from artifactfs.filesystem.tree import file_info
 from artifactfs.refs import Ref
 
@@ -43,11 +44,12 @@ class ArtifactReader(files.ArtifactReader):
         self.fs, self.path, self.details = fs, ref.path, file_info(ref.path, content.record)
         self.size: int = self.details["size"]
         self.blocksize = blocksize or BLOCK
-        self._fetch_range = self._raw.fetch
+        # Some of fsspec's caches fetch from several threads.
+        self._fetch_range = lambda start, end: call(content.backend, lambda: content.read(start, end))
         if cache_type not in caches:
             raise ValueError(f"cache_type is {cache_type!r}; fsspec has {', '.join(sorted(map(str, caches)))}")
         self.cache = caches[cache_type](self.blocksize, self._fetch_range, self.size, **(cache_options or {}))
-        self._raw.fetch = lambda start, end: self._cache._fetch(start, end)
+        self._raw.source = lambda start, end, _: self._cache._fetch(start, end)
         self._ref, self._again = ref, (blocksize, cache_type, cache_options)
 
     @property

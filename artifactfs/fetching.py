@@ -1,0 +1,119 @@
+"""Ranges of one content, fetched when they are asked for, and over a network before that where reading goes on.
+
+One request at a time leaves a network idle between the two: so what a long sequence is going to ask for is on its way
+already, at most `FLYING` ranges of it. With them still no more than twice the bytes that are used are moved.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import deque
+from collections.abc import Coroutine
+from concurrent.futures import Future
+from typing import Any
+
+from artifactfs.backends.base import SUSPENDING
+from artifactfs.content import Readable
+from artifactfs.drivers import acall, call, get_home_loop
+from artifactfs.read_ahead import MOST, ReadAhead
+from artifactfs.waiting import result_of, to_its_end
+
+FLYING = 3
+"""Ranges that are on their way unasked, at most."""
+
+RANGE = 2 * 1024 * 1024
+"""Bytes of each. An engine takes up to three times as much for an answer while it comes in."""
+
+NEAR = 1024 * 1024
+"""Bytes that are fetched at most where no network is: what the cache of a processor holds is copied soonest."""
+
+
+def read_ahead(content: Readable) -> ReadAhead:
+    """How much of *content* to fetch at a time."""
+    return ReadAhead(content.size, most=MOST if content.backend.placement in SUSPENDING else NEAR)
+
+
+def _next(content: Readable, flying: int, at: int, so_far: int) -> int:
+    """Where a range ends that begins *at* and is worth fetching beside so many others; *at* where none is."""
+    if content.backend.placement not in SUSPENDING or flying >= FLYING or so_far < MOST + (1 + flying) * RANGE:
+        return at
+    return min(at + RANGE, content.size)
+
+
+class Fetching:
+    """For ordinary code; one caller at a time."""
+
+    def __init__(self, content: Readable) -> None:
+        self._content = content
+        self._flying: deque[tuple[int, int, Future[bytes]]] = deque()
+        self._process = os.getpid()
+
+    def fetch(self, start: int, end: int, so_far: int) -> bytes:
+        """The bytes ``start <= i < end``, or some more; *so_far* were read in sequence before."""
+        content, flying = self._content, self._flying
+        if flying and (self._process != os.getpid() or flying[0][0] != start):
+            self.drop()
+        parts = []
+        while flying and start < end:
+            _, start, future = flying.popleft()
+            parts.append(future)
+        at = flying[-1][1] if flying else max(start, end)
+        while (to := _next(content, len(flying), at, so_far)) > at:
+            self._process = os.getpid()
+            flying.append((at, to, asyncio.run_coroutine_threadsafe(_read(content, at, to), get_home_loop())))
+            at = to
+        data = [result_of(future) for future in parts]
+        if start < end:
+            data.append(call(content.backend, lambda: content.read(start, end)))
+        return data[0] if len(data) == 1 else b"".join(data)
+
+    def drop(self) -> None:
+        """Want nothing of what is on its way."""
+        if self._process == os.getpid():  # else it is the parent's
+            for _, _, future in self._flying:
+                future.cancel()
+        self._flying.clear()
+
+
+class AsyncFetching:
+    """For code on an event loop; one caller at a time."""
+
+    def __init__(self, content: Readable) -> None:
+        self._content = content
+        self._flying: deque[tuple[int, int, asyncio.Task[bytes]]] = deque()
+
+    async def fetch(self, start: int, end: int, so_far: int) -> bytes:
+        """As `Fetching.fetch`."""
+        content, flying = self._content, self._flying
+        if flying and flying[0][0] != start:
+            await self.drop()
+        parts = []
+        while flying and start < end:
+            _, start, task = flying.popleft()
+            parts.append(task)
+        at = flying[-1][1] if flying else max(start, end)
+        while (to := _next(content, len(flying), at, so_far)) > at:
+            task = asyncio.create_task(self._read(at, to))
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())  # perhaps nobody will ask
+            flying.append((at, to, task))
+            at = to
+        data = [await to_its_end(task) for task in parts]
+        if start < end:
+            data.append(await self._read(start, end))
+        return data[0] if len(data) == 1 else b"".join(data)
+
+    async def drop(self) -> None:
+        """Want nothing of what is on its way."""
+        tasks = [task for _, _, task in self._flying]
+        self._flying.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _read(self, start: int, end: int) -> bytes:
+        return await acall(self._content.backend, lambda: self._content.read(start, end))
+
+
+def _read(content: Readable, start: int, end: int) -> Coroutine[Any, Any, bytes]:
+    return content.read(start, end)
