@@ -84,18 +84,19 @@ def _against(comparison: Comparison, side: Times) -> tuple[float, float, float]:
     return spread(ratios(side, base))
 
 
-def limits(comparison: Comparison, side: str) -> list[float]:
-    """Where the targets of a side lie, as multiples of the comparison's base."""
+def limit(comparison: Comparison, side: str) -> float | None:
+    """Where the strictest target of a side lies, as a multiple of the comparison's base."""
     base = comparison.side(comparison.base)
     assert base is not None
     per_call = spread(base.seconds)[0]
-    return [
+    places = [
         place
         for target in TARGETS
         for measure in target.measures
         if isinstance(measure, (Ratio, Difference)) and (measure.comparison, measure.ours) == (comparison.name, side)
         if (place := _limit(target, measure, comparison, per_call)) is not None
     ]
+    return min(places, default=None)
 
 
 def _limit(target: Target, measure: Ratio | Difference, comparison: Comparison, per_call: float) -> float | None:
@@ -137,18 +138,19 @@ def _panels(comparisons: Sequence[Comparison], ground: Ground) -> Any:
             middle, first, third = _against(comparison, side)
             axis.plot([first, third], [row, row], color=colours[side.name], linewidth=3, alpha=0.45)
             axis.plot(middle, row, _SHAPES[side.role], color=colours[side.name], markersize=6)
+            low, high = min(low, first), max(high, third)
+            end = max(middle, third)
+            if (place := limit(comparison, side.name)) is not None:
+                axis.plot([place, place], [row - 0.42, row + 0.42], color=_TARGET[ground], linewidth=1.8)
+                low, high, end = min(low, place), max(high, place), max(end, place)
             axis.annotate(
                 _times(float(f"{middle:.2g}" if middle >= 10 else f"{middle:.2f}")),
-                (max(middle, third), row),
+                (end, row),
                 xytext=(7, 0),
                 textcoords="offset points",
                 va="center",
                 fontsize=8,
             )
-            low, high = min(low, first), max(high, third)
-            for place in limits(comparison, side.name):
-                axis.plot([place, place], [row - 0.42, row + 0.42], color=_TARGET[ground], linewidth=1.8)
-                low, high = min(low, place), max(high, place)
         axis.set_xscale("log")
         axis.set_xlim(low / 1.3, high * (high / low) ** 0.14 * 1.25)
         _ratio_axis(axis.xaxis, low, high)
@@ -161,7 +163,7 @@ def _panels(comparisons: Sequence[Comparison], ground: Ground) -> Any:
         axis.set_xlabel(f"time, {comparison.base} = 1", fontsize=8)
     for axis in list(axes.flat)[len(comparisons) :]:
         axis.set_visible(False)
-    _key(figure, ground, any(limits(one, side.name) for one in comparisons for side in one.sides))
+    _key(figure, ground, any(limit(one, side.name) for one in comparisons for side in one.sides))
     return figure
 
 
@@ -223,7 +225,7 @@ def _curve(comparisons: Sequence[Comparison], ground: Ground) -> Any:
             )
             low, high = min(low, *(one[1] for one in values)), max(high, *(one[2] for one in values))
             for one, _ in found:
-                for place in limits(one, name):
+                if (place := limit(one, name)) is not None:
                     targets = True
                     axis.plot(one.x, place, "_", color=_TARGET[ground], markersize=15, markeredgewidth=2)
                     low, high = min(low, place), max(high, place)
