@@ -27,7 +27,7 @@ def scaling(bench: Bench) -> None:
             f"scaling/threads/S3/{count}",
             "saves of 1 KB on S3, by threads",
             sides(bench, rows[:: 2 if bench.tiny else 1], work, most=1024),
-            group="scaling/threads, S3",
+            group="scaling/S3",
             base="obstore",
             x=count,
         )
@@ -39,7 +39,7 @@ def scaling(bench: Bench) -> None:
             f"scaling/threads/folder/{count}",
             "saves of 1 KB in a folder, by threads",
             sides(bench, rows, work, most=1024),
-            group="scaling/threads, folder",
+            group="scaling/folder",
             base="two files",
             x=count,
         )
@@ -54,7 +54,7 @@ def scaling(bench: Bench) -> None:
             f"scaling/tasks/S3/{count}",
             "saves of 1 KB on S3, by tasks",
             sides(bench, rows[:: 2 if bench.tiny else 1], Work("save", named(count), KB, count), most=1024),
-            group="scaling/tasks, S3",
+            group="scaling/S3",
             base="obstore",
             x=count,
         )
@@ -66,7 +66,7 @@ def scaling(bench: Bench) -> None:
                 _processes(bench, "artifactfs", "ours", "artifactfs", ours_s3(s3, "obstore"), count),
                 _processes(bench, "obstore", "floor", "obstore", told_s3(s3), count),
             ],
-            group="scaling/processes, S3",
+            group="scaling/S3",
             base="obstore",
             x=count,
         )
@@ -77,7 +77,7 @@ def scaling(bench: Bench) -> None:
                 _processes(bench, "artifactfs", "ours", "artifactfs", _folder(bench), count),
                 _processes(bench, "two files", "floor", "files", {"root": bench.folder()}, count),
             ],
-            group="scaling/processes, folder",
+            group="scaling/folder",
             base="two files",
             x=count,
         )
