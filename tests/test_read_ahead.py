@@ -468,7 +468,7 @@ def test_threads_and_tasks_that_share_a_reader_each_get_whole_pieces(shelf: Shel
 
     async def main() -> list[bytes]:
         async with await shelf.aopen() as file:
-            return await asyncio.gather(*(file.read(size) for _ in range(len(DATA) // size + 1)))
+            return list(await asyncio.gather(*(file.read(size) for _ in range(len(DATA) // size + 1))))
 
     whole = sorted(DATA[at : at + size] for at in range(0, len(DATA), size))
     assert sorted(pieces) == whole == sorted(asyncio.run(main()))
