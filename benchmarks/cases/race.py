@@ -10,7 +10,8 @@ from typing import Any
 
 from .. import services
 from ..bench import Bench
-from ..harness import Role, Side
+from ..harness import Role, Side, nothing
+from ..services import Work
 from ..worker import Worker
 from .small import ours_s3, told_s3
 
@@ -113,13 +114,24 @@ def _side(bench: Bench, one: Runner, runners: int, saves: int, tally: Tally) -> 
 
 
 def _race(
-    bench: Bench, one: Runner, told: dict[str, Any], runners: int, saves: int, looked_at: dict[str, Any] | None = None
+    bench: Bench,
+    one: Runner,
+    told: dict[str, Any],
+    runners: int,
+    saves: int,
+    looked_at: dict[str, Any] | None = None,
+    begin: Callable[[], object] = nothing,
 ) -> tuple[float, list[str], int, list[str]]:
-    """One race; its seconds, what was acknowledged, how often something was raised, and what is there afterwards."""
+    """One race; its seconds, what was acknowledged, how often something was raised, and what is there afterwards.
+
+    What the first save into a bucket finds out about it, it finds out before *begin* is called and the race begins.
+    """
     peers = services.of_peers(one.service)
     # Those of the peers take seconds to start, which a test spares itself.
     workers = bench.workers(1 if bench.tiny and peers else runners, peers=peers)
     together(workers, "open", key="race", service=one.service, told=told)
+    workers[0].ask("drive", key="race", work=Work("save", ("opened.csv",), 16).__dict__, calls=1)
+    begin()
     at = time.perf_counter() + 0.1 + runners / 100
     for who, worker in enumerate(workers):
         worker.send("race", key="race", name=NAME, who=who, saves=saves, size=SIZE, at=at)
@@ -148,6 +160,6 @@ def _uploaded(bench: Bench, one: Runner, runners: int, saves: int) -> float:
     direct = one.place()
     with bench.counted(server) as (through, proxy):
         endpoint = "endpoint_url" if "endpoint_url" in direct else "endpoint"
-        stored = _race(bench, one, {**direct, endpoint: through.url}, runners, saves, direct)[3]
+        stored = _race(bench, one, {**direct, endpoint: through.url}, runners, saves, direct, proxy.clear)[3]
         uploaded = sum(request.body_bytes for request in proxy.requests if request.method in ("PUT", "POST", "PATCH"))
     return uploaded / (len(set(stored)) * SIZE)
