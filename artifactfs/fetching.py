@@ -19,7 +19,7 @@ from artifactfs.drivers import acall, call, get_home_loop
 from artifactfs.read_ahead import MOST, ReadAhead
 from artifactfs.waiting import result_of, to_its_end
 
-FLYING = 3
+FLYING = 2
 """Ranges that are on their way unasked, at most."""
 
 RANGE = 2 * 1024 * 1024
