@@ -35,7 +35,7 @@ def race(bench: Bench) -> None:
     """On a folder and on servers; the wall time of each race, and what became of its saves."""
     for runners, saves in bench.pick(tiny=((2, 3),), quick=((8, 50),), full=((8, 50), (32, 50))):
         label = f"{runners} x {saves}"
-        found = _runners(bench, losers=bench.size.name == "full" and runners == 8)
+        found = _runners(bench, slow=bench.size.name == "full" and runners == 8)
         lost = {one.name: Tally() for one in found}
         sides = [_side(bench, one, runners, saves, lost[one.name]) for one in found]
         bench.compare(
@@ -44,7 +44,7 @@ def race(bench: Bench) -> None:
             sides,
             group="race",
             base="artifactfs, folder",
-            rounds=bench.pick(tiny=1, quick=1, full=3 if runners == 8 else 1),
+            rounds=bench.pick(tiny=1, quick=1, full=2 if runners == 8 else 1),
             note="A folder in memory; MinIO; fake-gcs-server. Payloads of 64 KB. Peers that lose saves are fast by it.",
         )
         for one in found:
@@ -67,8 +67,8 @@ class Tally:
     raised: list[int] = field(default_factory=list)
 
 
-def _runners(bench: Bench, *, losers: bool) -> list[Runner]:
-    """Those that race; with *losers* also the peers that lose saves, some of which take long to do so."""
+def _runners(bench: Bench, *, slow: bool) -> list[Runner]:
+    """Those that race; with *slow* also those that take long, and the peers that lose saves."""
 
     def folder(**more: Any) -> Callable[[], dict[str, Any]]:
         return lambda: {"url": bench.folder(), **more}
@@ -80,16 +80,17 @@ def _runners(bench: Bench, *, losers: bool) -> list[Runner]:
     found = [
         Runner("artifactfs, folder", "ours", "artifactfs", folder()),
         Runner("artifactfs, S3 by obstore", "ours", "artifactfs", lambda: ours_s3(s3, "obstore"), s3.name),
-        Runner("artifactfs, S3 by s3fs", "ours", "artifactfs", lambda: ours_s3(s3, "s3fs"), s3.name),
     ]
+    if slow:
+        found.append(Runner("artifactfs, S3 by s3fs", "ours", "artifactfs", lambda: ours_s3(s3, "s3fs"), s3.name))
     if bench.has_peers():
         found.append(Runner("ADK file", "peer", "adk-file", root))
-        if losers:
+        if slow:
             found.append(Runner("Solace filesystem", "peer", "solace", root))
             found.append(Runner("Solace S3", "peer", "solace-s3", lambda: told_s3(s3), s3.name))
-        if losers and bench.has("fake_gcs"):
+        if slow and bench.has("fake_gcs"):
             found.append(Runner("ADK GCS", "peer", "adk-gcs", lambda: told_gcs(bench), "fake_gcs"))
-    if find_spec("pins") is not None:
+    if slow and find_spec("pins") is not None:
         found.append(Runner("pins", "peer", "pins", root))
     if bench.tiny:  # a race of each kind; the others differ in nothing but their service
         found = [one for one in found if one.name in ("artifactfs, S3 by obstore", "artifactfs, folder", "ADK file")]
