@@ -25,7 +25,7 @@ class Size:
     seconds: float
 
 
-SIZES = {size.name: size for size in (Size("tiny", 1, 0.0), Size("quick", 5, 0.08), Size("full", 15, 0.25))}
+SIZES = {size.name: size for size in (Size("tiny", 1, 0.0), Size("quick", 5, 0.08), Size("full", 11, 0.2))}
 
 
 def nothing() -> None: ...

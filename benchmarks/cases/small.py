@@ -159,7 +159,7 @@ def s3(bench: Bench) -> None:
         return found
 
     for op in ("save", "load"):
-        for size in sizes(bench):
+        for size in bench.pick(tiny=(KB,), quick=(KB,), full=sizes(bench)):
             for together in (False, True):
                 if bench.tiny and together != (op == "load"):
                     continue  # each way and each operation once
