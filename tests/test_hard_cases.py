@@ -105,6 +105,7 @@ def test_a_source_that_fails_while_a_part_is_sent_spoils_no_other_file(tmp_path:
         scope = store.scope("shop", "alice", "s1")
         upload_type: Any = None
         real_write, real_abort = None, None
+        to_come = LONG
 
         async def pieces() -> AsyncIterator[bytes]:
             yield b"x" * LONG
@@ -117,10 +118,15 @@ def test_a_source_that_fails_while_a_part_is_sent_spoils_no_other_file(tmp_path:
         upload_type, real_write, real_abort = LocalUpload, LocalUpload.write, LocalUpload.abort
 
         async def write(self: Any, data: bytes) -> None:
-            begun.set()
-            held.wait(10)
-            await real_write(self, data)
-            order.append("written")
+            nonlocal to_come
+            to_come -= len(data)
+            if not to_come:  # the last part, which is sent beside the failure
+                begun.set()
+                held.wait(10)
+                await real_write(self, data)
+                order.append("written")
+            else:
+                await real_write(self, data)
 
         async def abort(self: Any) -> None:
             order.append("aborted")
