@@ -48,6 +48,7 @@ class Bench:
         self._servers: dict[str, servers.Server] = {}
         self._workers: dict[bool, list[Worker]] = {}
         self._folders: list[str] = []
+        self._buckets: dict[str, str] = {}
 
     def __enter__(self) -> Bench:
         return self
@@ -97,6 +98,14 @@ class Bench:
     def s3(self) -> servers.Server:
         """MinIO; where that is not installed, a test takes moto."""
         return self.server("minio" if not self.tiny or self.has("minio") else "moto")
+
+    def bucket(self, server: servers.Server) -> str:
+        """The URL of a store in a fresh bucket; a test's stores share one, which is then found fit only once."""
+        if not self.tiny:
+            return server.bucket()
+        if server.name not in self._buckets:
+            self._buckets[server.name] = server.bucket()
+        return self._buckets[server.name]
 
     @contextlib.contextmanager
     def counted(self, server: servers.Server) -> Iterator[tuple[servers.Server, proxy.Proxy]]:

@@ -24,7 +24,13 @@ def bench() -> Iterator[Bench]:
         yield made
 
 
-@pytest.mark.parametrize("name", CASES)
+# Several seconds each; what they do over S3 others do in a folder, with the same services.
+LONG = {"scaling", "versions-s3", "streams-s3", "ranges", "columns"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.nightly] if name in LONG else []) for name in CASES]
+)
 def test_a_case_runs_and_finds_something(bench: Bench, name: str) -> None:
     CASES[name].run(bench)
     found = bench.take()

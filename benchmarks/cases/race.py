@@ -79,10 +79,10 @@ def _runners(bench: Bench, *, slow: bool) -> list[Runner]:
     s3 = bench.s3
     found = [
         Runner("artifactfs, folder", "ours", "artifactfs", folder()),
-        Runner("artifactfs, S3 by obstore", "ours", "artifactfs", lambda: ours_s3(s3, "obstore"), s3.name),
+        Runner("artifactfs, S3 by obstore", "ours", "artifactfs", lambda: ours_s3(bench, "obstore"), s3.name),
     ]
     if slow:
-        found.append(Runner("artifactfs, S3 by s3fs", "ours", "artifactfs", lambda: ours_s3(s3, "s3fs"), s3.name))
+        found.append(Runner("artifactfs, S3 by s3fs", "ours", "artifactfs", lambda: ours_s3(bench, "s3fs"), s3.name))
     if bench.has_peers():
         found.append(Runner("ADK file", "peer", "adk-file", root))
         if slow:

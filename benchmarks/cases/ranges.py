@@ -43,7 +43,7 @@ def ranges(bench: Bench) -> None:
         _compare(bench, "local", local, size, "a plain file")
 
         server = bench.s3
-        url = server.bucket()
+        url = bench.bucket(server)
         told = s3_told(url.split("/")[2], server.url, server.key, server.secret)
         obstore, s3fs = Obstore(**told).store, S3fs(**told)
         obstore.put(S3_KEY, data)
@@ -140,7 +140,7 @@ def columns(bench: Bench) -> None:
     bench.compare("columns/local", "from a folder in memory", local, group="columns", base="a plain file")
 
     server = bench.s3
-    url = server.bucket()
+    url = bench.bucket(server)
     for told in engines(server, url).values():
         with open(bare, "rb") as file:
             ArtifactStore(**told).scope(*SCOPE).save("table.parquet", file)

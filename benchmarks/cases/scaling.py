@@ -17,8 +17,8 @@ def scaling(bench: Bench) -> None:
     s3 = bench.s3
     for count in bench.pick(tiny=(2,), quick=(1, 8, 64), full=(1, 2, 4, 8, 16, 32, 64)):
         rows: list[Row] = [
-            ("artifactfs", "ours", "artifactfs", ours_s3(s3, "obstore")),
-            ("artifactfs on s3fs", "ours", "artifactfs", ours_s3(s3, "s3fs")),
+            ("artifactfs", "ours", "artifactfs", ours_s3(bench, "obstore")),
+            ("artifactfs on s3fs", "ours", "artifactfs", ours_s3(bench, "s3fs")),
             ("obstore", "floor", "obstore", told_s3(s3)),
             ("boto3", "floor", "boto3", told_s3(s3)),
         ]
@@ -45,8 +45,8 @@ def scaling(bench: Bench) -> None:
         )
     for count in bench.pick(tiny=(2,), quick=(1, 16, 256), full=(1, 4, 16, 64, 256)):
         rows = [
-            ("artifactfs", "ours", "artifactfs-awaited", ours_s3(s3, "obstore")),
-            ("artifactfs on s3fs", "ours", "artifactfs-awaited", ours_s3(s3, "s3fs")),
+            ("artifactfs", "ours", "artifactfs-awaited", ours_s3(bench, "obstore")),
+            ("artifactfs on s3fs", "ours", "artifactfs-awaited", ours_s3(bench, "s3fs")),
             ("obstore", "floor", "obstore-awaited", told_s3(s3)),
             ("s3fs", "floor", "s3fs-awaited", told_s3(s3)),
         ]
@@ -63,7 +63,7 @@ def scaling(bench: Bench) -> None:
             f"scaling/processes/S3/{count}",
             "saves of 1 KB on S3, by processes",
             [
-                _processes(bench, "artifactfs", "ours", "artifactfs", ours_s3(s3, "obstore"), count),
+                _processes(bench, "artifactfs", "ours", "artifactfs", ours_s3(bench, "obstore"), count),
                 _processes(bench, "obstore", "floor", "obstore", told_s3(s3), count),
             ],
             group="scaling/S3",

@@ -131,9 +131,9 @@ def told_s3(server: Any) -> dict[str, Any]:
     return {"bucket": bucket, "endpoint": server.url, "key": server.key, "secret": server.secret}
 
 
-def ours_s3(server: Any, engine: str) -> dict[str, Any]:
+def ours_s3(bench: Bench, engine: str) -> dict[str, Any]:
     """What artifactfs takes, with a fresh bucket."""
-    return {"url": server.bucket(), **server.storage_options, "engine": engine}
+    return {"url": bench.bucket(bench.s3), **bench.s3.storage_options, "engine": engine}
 
 
 def s3(bench: Bench) -> None:
@@ -143,8 +143,8 @@ def s3(bench: Bench) -> None:
     def rows(size: int, *, together: bool) -> list[Row]:
         awaited = "-awaited" if together else ""
         found: list[Row] = [
-            ("artifactfs", "ours", f"artifactfs{awaited}", ours_s3(server, "obstore")),
-            ("artifactfs on s3fs", "ours", f"artifactfs{awaited}", ours_s3(server, "s3fs")),
+            ("artifactfs", "ours", f"artifactfs{awaited}", ours_s3(bench, "obstore")),
+            ("artifactfs on s3fs", "ours", f"artifactfs{awaited}", ours_s3(bench, "s3fs")),
             ("obstore", "floor", f"obstore{awaited}", told_s3(server)),
             ("s3fs", "floor", f"s3fs{awaited}", told_s3(server)),
             ("boto3", "floor", "boto3", told_s3(server)),
@@ -194,7 +194,7 @@ def gcs(bench: Bench) -> None:
                 "artifactfs",
                 "ours",
                 "artifactfs-awaited",
-                {"url": server.bucket(), **server.storage_options, "engine": "gcsfs"},
+                {"url": bench.bucket(server), **server.storage_options, "engine": "gcsfs"},
             ),
             ("gcsfs", "floor", "gcsfs-awaited", _told_gcs(bench)),
             ("ADK GCS", "peer", "adk-gcs", _told_gcs(bench)),

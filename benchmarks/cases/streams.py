@@ -148,7 +148,7 @@ def s3(bench: Bench) -> None:
     server = bench.s3
     for size in _sizes(bench):
         source, target = _source(bench, size), f"{bench.folder()}/got.bin"
-        url = server.bucket()
+        url = bench.bucket(server)
         bare = s3_told(url.split("/")[2], server.url, server.key, server.secret)
         first = size == _sizes(bench)[0]
         saves, loads = _Streams(bench, "s3", "save", size), _Streams(bench, "s3", "load", size)
