@@ -24,12 +24,13 @@ class RunningDigest:
     def __init__(self) -> None:
         self._sha256 = hashlib.sha256()
         self._thread: ThreadPoolExecutor | None = None
+        self._alone = False
         self._waiting: deque[Future[None]] = deque()
 
     def update(self, piece: Bytes) -> None:
         """Take *piece*, which must not change before the second call after this one."""
         if self._thread is None:
-            if len(piece) < BESIDE:
+            if self._alone or len(piece) < BESIDE:
                 self._sha256.update(piece)
                 return
             self._thread = ThreadPoolExecutor(1, "artifactfs-digest")
@@ -39,6 +40,8 @@ class RunningDigest:
             self._waiting.append(self._thread.submit(self._sha256.update, piece))
         except RuntimeError:  # no thread is to be had, as while the interpreter ends
             self._catch_up()
+            # Never this executor again: the piece may be in its queue, and a thread that it gets later would take it too.
+            self._thread, self._alone = None, True
             self._sha256.update(piece)
 
     def hexdigest(self) -> str:
