@@ -7,8 +7,10 @@ which is faster there. Where a backend's coroutines may run is its own say (`Bac
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
 from artifactfs.backends.base import SUSPENDING, Backend, Upload
@@ -234,23 +236,24 @@ async def aperform(batch: Batch, backend: Backend, source: AsyncSource | None) -
 class _Turns(Generic[T]):
     """Steps that worker threads run, many operations to a hop, which takes longer than most operations do.
 
-    `cancelled` is thrown into the steps where the answers of the batch under way would have gone: whoever is cancelled
-    waits for that batch, and for what the steps do to clean up.
+    `stop` is what cancelled the caller. It is thrown into the steps where the answers of the batch under way would have
+    gone: whoever is cancelled waits for that batch, and for what the steps do to clean up.
     """
 
     def __init__(self, steps: Steps[T], backend: Backend) -> None:
         self.steps, self.backend = steps, backend
         self.answers: tuple[Any, ...] | None = None
         self.error: BaseException | None = None
-        self.cancelled: asyncio.CancelledError | None = None
+        self.stop: BaseException | None = None
         self.result: tuple[T] | None = None
 
     def take(self) -> None:
         """Run the steps to their end, or for a while, so that what waits for a thread gets one."""
         end = time.monotonic() + TURN
         while True:
-            cancelled, self.cancelled = self.cancelled, None
-            error = cancelled or self.error
+            error = self.error
+            if self.stop is not None:  # set by the caller's thread, perhaps at this moment: so it is never taken unseen
+                error, self.stop = self.stop, None
             try:
                 batch = self.steps.send(self.answers) if error is None else self.steps.throw(error)
             except StopIteration as stop:
@@ -262,18 +265,22 @@ class _Turns(Generic[T]):
 
 
 async def _in_threads(steps: Steps[T], backend: Backend) -> T:
-    """`run` in worker threads."""
+    """`run` in worker threads, which see the caller's context variables."""
     turns = _Turns(steps, backend)
+    take = partial(contextvars.copy_context().run, turns.take)
     while turns.result is None:
-        turn = asyncio.get_running_loop().run_in_executor(None, turns.take)
+        turn = asyncio.get_running_loop().run_in_executor(None, take)
         while not turn.done():
             try:
                 await asyncio.wait([turn])
             except asyncio.CancelledError as error:
-                turns.cancelled = error
+                turns.stop = error
+            except GeneratorExit as error:  # the caller is gone, with its loop: nobody is there to go on for
+                turns.stop = error
+                raise
         if turn.exception() is not None or turns.result is not None:
-            if turns.cancelled is not None:
-                raise turns.cancelled
+            if turns.stop is not None:
+                raise turns.stop
             turn.result()
     return turns.result[0]
 

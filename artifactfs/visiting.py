@@ -48,7 +48,8 @@ class Visit(Generic[T]):
 
     `stop` is what interrupted or cancelled the caller. It is thrown into the steps where the answers of the batch under
     way would have gone: whoever is stopped waits for that batch, and for what the steps do to clean up. Where the steps
-    ended first, it is raised instead of their result.
+    ended first, it is raised instead of their result. Steps that were `stopped` still have all answered that they ask for:
+    whoever is cancelled again and again must not take from them the chance to clean up.
     """
 
     def __init__(self, steps: Steps[T], backend: Backend) -> None:
@@ -57,6 +58,7 @@ class Visit(Generic[T]):
         self.answers: tuple[Any, ...] | None = None
         self.error: BaseException | None = None
         self.stop: BaseException | None = None
+        self.stopped = False
         self.result: tuple[T] | None = None
         self.ended = False
         self.under_way: asyncio.Task[None] | None = None
@@ -65,7 +67,7 @@ class Visit(Generic[T]):
         """Give the steps what answers their batch, and take the next batch, or their end."""
         answers, error = self.answers, self.error
         if self.stop is not None:  # set by the caller's thread, perhaps at this moment: so it is never taken unseen
-            error, self.stop = self.stop, None
+            error, self.stop, self.stopped = self.stop, None, True
         self.answers = self.error = None
         try:
             self.batch = self.steps.send(answers) if error is None else self.steps.throw(error)
@@ -77,7 +79,7 @@ class Visit(Generic[T]):
     async def go_on(self) -> None:
         """Answer what the steps ask for, to their end or to answers that are better looked at elsewhere."""
         while not self.ended:
-            if self.stop is None:
+            if self.stop is None or self.stopped:
                 try:
                     self.answers = await _answered(self.batch, self.backend)
                 except BaseException as error:  # noqa: BLE001  (a generator cleans up after anything)
@@ -184,3 +186,6 @@ async def _stay(going: Visit[Any], home: asyncio.AbstractEventLoop, here: asynci
             if going.stop is None:
                 going.stop = error
             waiter = here.create_future()
+        except GeneratorExit as error:  # the caller is gone, with its loop: nobody is there to go on for
+            going.stop = error
+            raise

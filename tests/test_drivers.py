@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextvars
 import signal
 import threading
 from collections.abc import Callable, Coroutine, Iterator
@@ -13,10 +14,10 @@ import pytest
 from fsspec.asyn import get_loop, sync
 
 from artifactfs.backends.base import Backend, Got, Placement, Written
-from artifactfs.drivers import AsyncSource, Source, aiterate, arun, iterate, run
+from artifactfs.drivers import AsyncSource, Source, _Turns, aiterate, arun, iterate, run
 from artifactfs.errors import BackendUnavailable
 from artifactfs.protocol.ops import Emit, Lazy, Op, Pull, Rewind, Steps, together
-from artifactfs.visiting import IN_FLIGHT, LIGHT
+from artifactfs.visiting import IN_FLIGHT, LIGHT, Visit
 
 T = TypeVar("T")
 
@@ -508,6 +509,106 @@ def test_a_cancelled_caller_waits_until_what_it_began_has_ended(placement: Place
 
     asyncio.run(main())
     assert seen == ["written", "cleaning up", "clean"]
+
+
+class _Stopped(_Turns[T]):
+    """Is cancelled by another thread right after it has looked for the first time whether it was."""
+
+    _stop: BaseException | None = None
+    _looked = False
+
+    @property
+    def stop(self) -> BaseException | None:
+        told = self._stop
+        if not self._looked:
+            self._looked, self._stop = True, asyncio.CancelledError()
+        return told
+
+    @stop.setter
+    def stop(self, value: BaseException | None) -> None:
+        self._stop = value
+
+
+def test_a_cancellation_is_never_taken_unseen() -> None:
+    turns = _Stopped(_three(), _place("thread"))
+    with pytest.raises(asyncio.CancelledError):
+        turns.take()
+
+
+def test_steps_clean_up_however_soon_another_cancellation_comes() -> None:
+    seen: list[str] = []
+
+    async def write() -> None:
+        going.stop = asyncio.CancelledError()
+
+    async def clean() -> None:
+        seen.append("clean")
+
+    def steps() -> Steps[None]:
+        try:
+            yield (Do(write),)
+        except asyncio.CancelledError:
+            going.stop = asyncio.CancelledError()
+            yield (Do(clean),)
+
+    going = Visit(steps(), _place("loop"))
+    going.advance()
+    asyncio.run(going.go_on())
+    assert going.ended
+    assert seen == ["clean"]
+
+
+@pytest.mark.parametrize("placement", ["thread", "loop"])
+def test_steps_of_a_caller_that_is_gone_with_its_loop_begin_nothing_more(placement: Placement) -> None:
+    began, go_on, ended = threading.Event(), threading.Event(), threading.Event()
+    seen: list[str] = []
+
+    async def block() -> None:
+        began.set()
+        if placement == "thread":
+            assert go_on.wait(60)
+        else:
+            while not go_on.is_set():
+                await asyncio.sleep(0.001)
+
+    async def write() -> None:
+        seen.append("written")
+
+    def steps() -> Steps[None]:
+        try:
+            yield (Do(block),)
+            yield (Do(write),)
+        finally:
+            ended.set()
+
+    async def main() -> None:
+        caller = arun(steps(), _place(placement))
+        caller.send(None)
+        assert await asyncio.to_thread(began.wait, 60)
+        caller.close()
+        go_on.set()
+        assert await asyncio.to_thread(ended.wait, 60)
+
+    asyncio.run(main())
+    assert seen == []
+
+
+_ASKER: contextvars.ContextVar[str] = contextvars.ContextVar("asker")
+
+
+@runners
+@placements
+def test_steps_see_the_context_variables_of_their_caller(runner: Runner, placement: Placement) -> None:
+    def steps() -> Steps[list[str]]:
+        first = _ASKER.get("nobody")
+        yield (_answering(None),)
+        return [first, _ASKER.get("nobody")]
+
+    def ask() -> object:
+        _ASKER.set("alice")
+        return runner(steps(), _place(placement))
+
+    assert contextvars.copy_context().run(ask) == ["alice", "alice"]
 
 
 def _hops(steps: Steps[T], monkeypatch: pytest.MonkeyPatch) -> tuple[T, int]:
