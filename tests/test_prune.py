@@ -531,6 +531,13 @@ def test_where_what_is_kept_is_deleted_by_somebody_what_takes_its_place_is_kept(
     assert {one.version for one in report.versions} == {0, 1, 2, 3, 4} - {number}
 
 
+def test_all_that_is_kept_is_looked_at_again_and_not_only_the_newest(store: ArtifactStore, scope: Scope) -> None:
+    save(scope, "n", 12)
+    with meddling(store, lambda beside: beside.delete("n", 5)):
+        store.prune(policy(keep_last=8))
+    assert scope.versions("n") == [3, 4, *range(6, 12)]
+
+
 def test_a_version_that_comes_while_what_is_kept_is_deleted_is_kept_too(store: ArtifactStore, scope: Scope) -> None:
     save(scope, "n", 5)
 

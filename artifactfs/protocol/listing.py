@@ -62,13 +62,14 @@ class View:
         return self.payloads.keys() == other.payloads.keys() and self.records.keys() == other.records.keys()
 
 
-def look(artifact: ArtifactId) -> Steps[View]:
+def look(artifact: ArtifactId, *, newest: bool = True) -> Steps[View]:
     """A fresh view of the artifact from some number up to its newest: one listing to about 400 versions, else two.
 
-    One at any number where the store below tells its newest numbers.
+    With *newest* one at any number where the store below tells its newest numbers, of which there are a few then; without
+    it all are in the view where it takes one listing.
     """
     page: Page
-    (page,) = yield (List(artifact.folder, newest=True),)
+    (page,) = yield (List(artifact.folder, newest=newest),)
     view = View(floor=page.floor)
     view.add(page.entries)
     if page.next is None:

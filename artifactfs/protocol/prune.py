@@ -244,7 +244,7 @@ def _carry_out(env: Env, artifact: ArtifactId, plan: Plan, gone: dict[int, bool]
         yield (Delete(tuple(artifact.payload(number) for number in plan.left)),)
     for part in parts:
         removal = max((found.number for found in part if isinstance(found.record, Removed)), default=-1)
-        lister: Steps[View] = look(artifact) if removal < 0 else list_all(artifact)
+        lister: Steps[View] = look(artifact, newest=False) if removal < 0 else list_all(artifact)
         view, tags = yield from together(lister, tags_by_number(artifact))
         if not still_right(plan, view, tags, gone, removal):
             return False
