@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from artifactfs import ArtifactNotFound, ArtifactStore
+from artifactfs import ArtifactNotFound, ArtifactStore, VersionNotFound
 from artifactfs.backends.base import Backend
 from artifactfs.backends.local import LocalBackend
 from artifactfs.backends.memory import MemoryBackend
@@ -20,7 +22,7 @@ from artifactfs.layout import ArtifactId, ScopeId
 from artifactfs.protocol import compact, listing, save
 from artifactfs.protocol.listing import View, look, look_all
 from artifactfs.protocol.ops import Create
-from artifactfs.records import Blob, encode
+from artifactfs.records import Blob, encode, fence_payload, tombstone
 from artifactfs.testing.counting import Counting, store_over
 
 ARTIFACT = ScopeId("shop", "alice", "s1").artifact("report.csv")
@@ -144,6 +146,48 @@ def test_a_store_that_tells_its_newest_numbers_tells_of_each_key_from_the_floor_
     assert {number for number in view.records if number >= view.floor} == {
         number for number in keys.records if number >= view.floor
     }
+
+
+def test_a_number_that_is_too_long_for_a_version_hides_none(tmp_path: Path) -> None:
+    backend = LocalBackend(tmp_path, durability="none")
+    _fill(backend, Keys(set(range(7)), set(range(7))).names())
+    (tmp_path / ARTIFACT.folder / "20261121182233445566").touch()
+    view = run(look(ARTIFACT), backend)
+    assert view.top == 6 and view.payloads
+
+
+def test_the_newest_payload_is_shown_though_one_goes_while_they_are_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Never 6: version 7 went when 8 was there."""
+    backend = LocalBackend(tmp_path, durability="none")
+    _fill(backend, Keys(set(range(8)), set(range(9))).names())
+    real, reads = os.listdir, list[bytes]()
+
+    def listdir(path: bytes) -> list[bytes]:
+        names = real(path)
+        if not reads:
+            _fill(backend, [ARTIFACT.payload(8)])
+            (tmp_path / ARTIFACT.payload(7)).unlink()
+        reads.append(path)
+        return names
+
+    monkeypatch.setattr(os, "listdir", listdir)
+    assert max(run(look(ARTIFACT), backend).payloads) == 8
+    assert len(reads) == 2
+
+
+def test_an_artifact_is_there_though_its_newest_numbers_were_all_fenced() -> None:
+    store = ArtifactStore(f"memory://{uuid.uuid4().hex}")
+    scope = store.scope("shop", "alice", "s1")
+    for _ in range(2):
+        scope.save("report.csv", b"x")
+    for number in range(2, 8):
+        stone = tombstone("report.csv", number, "0" * 32, "fenced", datetime.now(UTC))
+        for key, data in ((ARTIFACT.record(number), encode(stone)), (ARTIFACT.payload(number), fence_payload())):
+            perform((Create(key, data, "application/octet-stream"),), store.backend, None)
+    with pytest.raises(VersionNotFound, match="newest is 1"):
+        scope.load("report.csv", 9)
 
 
 @given(cases())

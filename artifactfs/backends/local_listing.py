@@ -18,6 +18,9 @@ PAGE = 1000
 SHARE = 4
 """A page gives at least a quarter of the names that were read for it: however many there are, few pages read them all."""
 
+TRIES = 10
+"""How often names are read again of which a payload has gone since; a file system may show it for long."""
+
 
 @dataclass(slots=True)
 class Tally:
@@ -87,12 +90,25 @@ def newest(path: str) -> Page | None:
 
     The names are read once, and looked through by what costs least for each: there may be hundreds of thousands.
     """
-    try:
-        names = os.listdir(os.fsencode(path or "/"))
-    except OSError as error:
-        if error.errno in ABSENT:
-            return Page((), (), None)
-        raise
+    for _ in range(TRIES):
+        try:
+            names = os.listdir(os.fsencode(path or "/"))
+        except OSError as error:
+            if error.errno in ABSENT:
+                return Page((), (), None)
+            raise
+        try:
+            return _newest(path, names)
+        except _Torn:
+            continue
+    return None
+
+
+class _Torn(Exception):
+    """A payload went after the names were read: one that came before that may be above it, and is not among them."""
+
+
+def _newest(path: str, names: list[bytes]) -> Page | None:
     payloads = set(map(int, filter(bytes.isdigit, names)))
     top = max(payloads, default=-1)
     # Longer names than this one's, and as long ones behind it: claims above the newest payload, and what is no number.
@@ -102,6 +118,8 @@ def newest(path: str) -> Page | None:
         match parse_entry(os.fsdecode(name)):
             case ("record", number):
                 top = max(top, number)
+    if top >= 0 and parse_entry(str(top)) is None:  # what some other program put there hides the numbers below it
+        return None
 
     def entry(name: str) -> Entry | None:
         # A payload that came since is not shown: one above it may have come before, which the names do not show either.
@@ -110,6 +128,8 @@ def newest(path: str) -> Page | None:
         try:
             stat = os.stat(f"{path}/{name}", follow_symlinks=False)
         except FileNotFoundError:
+            if name.isdecimal() and os.fsencode(name) in names:
+                raise _Torn from None
             return None
         return Entry(name, stat.st_size, stat.st_mtime) if modes.S_ISREG(stat.st_mode) else None
 

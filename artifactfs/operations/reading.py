@@ -477,7 +477,10 @@ def blob(record: Record, artifact: ArtifactId) -> Blob:
 
 def _missing(artifact: ArtifactId, number: int, *, removed: bool, tag: object) -> Steps[Exception]:
     """The error for a version that is not there, which says what is."""
-    numbers = yield from existing(artifact, (yield from look(artifact)))
+    view = yield from look(artifact)
+    numbers = yield from existing(artifact, view)
+    if not numbers and view.floor:  # the few newest are none, as fences; older ones may be there
+        numbers = yield from existing(artifact, (yield from look_all(artifact)))
     if not numbers:
         return ArtifactNotFound(f"there is no artifact {artifact.label!r}", artifact=artifact.label)
     why = f" has no version {number}"
