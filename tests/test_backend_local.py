@@ -346,6 +346,17 @@ def test_a_forked_process_gives_its_temporary_files_names_of_its_own() -> None:
     assert len({*theirs, *(temporary() for _ in range(3))}) == 6
 
 
+def test_a_temporary_name_that_a_copy_of_this_process_has_given_is_not_given_again(
+    backend: LocalBackend, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _make(backend, ["a/x"])
+    (root / "a" / ".tmp-theirs").touch()
+    names = iter([".tmp-theirs", ".tmp-ours"])
+    monkeypatch.setattr("artifactfs.backends.local_files.temporary", lambda: next(names))
+    assert _run(backend, backend.create("a/y", b"whole", BINARY)).done
+    assert on_disk(root) == ["a", "a/.tmp-theirs", "a/x", "a/y"]
+
+
 def test_a_leftover_of_a_killed_writer_is_unfinished_and_not_listed(backend: LocalBackend, root: Path) -> None:
     _make(backend, ["a/x"])
     for left in ("a/.tmp-1", "b/c/.tmp-2"):

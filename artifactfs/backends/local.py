@@ -343,7 +343,9 @@ class LocalBackend:
                 return at, os.open(name, files.NEW, 0o666, dir_fd=at), name
             except BaseException as error:
                 os.close(at)
-                if not isinstance(error, FileNotFoundError):  # the folder was removed in this very moment
+                if isinstance(error, FileExistsError):  # of a copy of this process, as a restored snapshot is
+                    name = files.temporary()
+                elif not isinstance(error, FileNotFoundError):  # the folder was removed in this very moment
                     raise
         raise OSError(errno.EBUSY, "other programs keep removing the folder", folder)
 
