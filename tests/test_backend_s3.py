@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -16,7 +18,8 @@ import pytest
 from artifactfs.backends import open_backend
 from artifactfs.backends.base import WHOLE_LIMIT, Abilities, Backend, Unfinished
 from artifactfs.backends.s3 import S3Backend
-from artifactfs.backends.s3_upload import part_size
+from artifactfs.backends.s3_client import Answer
+from artifactfs.backends.s3_upload import S3Upload, part_size
 from artifactfs.errors import BackendError, BackendUnavailable, InvalidConfig, UnsafeBackend
 from artifactfs.testing.backend import BINARY, BackendConformance, _all, _make, _run, _unfinished
 
@@ -496,3 +499,27 @@ def test_an_upload_whose_part_failed_raises_and_leaves_nothing(moto: Server, cli
         assert _all(backend, "") == []
         assert _unfinished(backend, "") == []
         _run(backend, backend.close())
+
+
+def test_the_memory_of_a_part_that_was_sent_twice_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A try that was given up may go on sending for a while."""
+    monkeypatch.setattr("artifactfs.backends.s3_upload.PART", 4)
+    monkeypatch.setattr("artifactfs.backends.s3_upload.IN_FLIGHT", 4)
+    sent: list[bytearray] = []
+
+    async def answer(method: str, key: str, **arguments: Any) -> Answer:
+        if method == "upload_part":
+            sent.append(arguments["Body"])
+        return Answer(200, "", {"UploadId": "u", "ETag": "e"}, {}, 2 if len(sent) == 1 else 1)
+
+    async def upload() -> None:
+        client: Any = SimpleNamespace(settings=SimpleNamespace(url="s3://b"), call=answer)
+        never: Any = None
+        stream = S3Upload(client, "k", BINARY, create=never, conditional=True, absent=never)
+        for number in range(6):
+            await stream.write(bytes([number]) * 4)
+        assert (await stream.commit()).done
+
+    asyncio.run(upload())
+    assert len(sent) == 6 and len(set(map(id, sent))) < 6
+    assert sent[0] == bytes(4)

@@ -147,7 +147,8 @@ class S3Upload:
             "upload_part", self._key, UploadId=self._upload_id, PartNumber=number, Body=data
         )
         self._parts[number] = answer.body["ETag"]
-        self._spare.append(data)
+        if answer.sent == 1:  # else the connection of an earlier try may be sending these very bytes yet
+            self._spare.append(data)
 
     async def _land(self) -> None:
         """Wait for a part, and raise what it failed with."""
