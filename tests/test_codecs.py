@@ -196,6 +196,21 @@ def test_sealing_a_stream_holds_a_small_constant() -> None:
         tracemalloc.stop()
 
 
+class _Taken(list[Any]):
+    """Memory that another thread takes right after it was seen to be there."""
+
+    def __len__(self) -> int:
+        return 1
+
+
+def test_threads_that_open_at_the_same_time_never_miss_memory() -> None:
+    codec = Sealed(KEY, CONTEXT)
+    stored = encode_whole(codec, b"content")
+    decoder = codec.decoder(stored[:HEAD], 7)
+    decoder._buffers = _Taken()
+    assert decoder.open(0, 7, stored[HEAD:]) == b"content"
+
+
 # what holds keys
 
 

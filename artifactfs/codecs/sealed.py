@@ -243,8 +243,11 @@ class _Decoder:
             )
         first = chunks.start * CHUNK
         if len(chunks) <= RANGE:
-            buffer = self._buffers.pop() if self._buffers else None
-            if buffer is None or len(buffer.places) < len(chunks):
+            try:
+                buffer = self._buffers.pop()
+            except IndexError:  # it is in use; to look first would let two threads take the same one
+                buffer = _Buffer(len(chunks), CHUNK)
+            if len(buffer.places) < len(chunks):
                 buffer = _Buffer(len(chunks), CHUNK)
             self._open(chunks, view, at, buffer.memory, buffer.places)
             content = bytes(buffer.memory[start - first : end - first])
