@@ -225,7 +225,7 @@ class ArtifactWriter(io.BufferedIOBase):
         if not self._live:
             raise ValueError("write to a closed artifact")
         view = memoryview(data)
-        view = view.cast("B") if view.c_contiguous else memoryview(view.tobytes())
+        view = view.cast("B") if view.c_contiguous and view.nbytes else memoryview(view.tobytes())
         for at in range(0, len(view), BUFFER):  # never more is held, however much is written at once
             part = view[at : at + BUFFER]
             self._size += len(part)

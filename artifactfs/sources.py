@@ -41,7 +41,7 @@ def plain(data: Any) -> bytes | memoryview | None:
         view = memoryview(data)
     except TypeError:
         return None
-    return view.cast("B") if view.c_contiguous else view.tobytes()
+    return view.cast("B") if view.c_contiguous and view.nbytes else view.tobytes()
 
 
 class PieceSource:

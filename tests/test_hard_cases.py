@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 
 from artifactfs import (
@@ -482,3 +483,18 @@ def test_a_delete_of_all_finds_what_was_saved_while_others_deleted_what_it_had_l
         while batch:
             batch = deleting.send(perform(batch, backend, None))
     assert scope.versions("x") == []
+
+
+def test_an_empty_array_of_any_shape_is_written_and_saved() -> None:
+    scope = fresh("empty")
+    empty: Any = numpy.empty((0, 3))
+    assert scope.save("whole", empty).size_bytes == 0
+    with scope.open("written", "wb") as file:
+        assert file.write(empty) == 0
+
+    async def write() -> None:
+        async with await AsyncArtifactStore(scope.store.url).scope("shop", "alice", "s1").open("later", "wb") as file:
+            assert await file.write(empty) == 0
+
+    asyncio.run(write())
+    assert [scope.load(name).data for name in scope.names()] == [b"", b"", b""]
