@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import sys
 import threading
 import uuid
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -262,3 +265,40 @@ def test_keys_kept_by_folder_are_those_of_one_sorted_list() -> None:
         level = sorted({head + slash for head, slash, _ in (name.partition("/") for name in inside)})
         low = after.partition("/")[0] + "/" if "/" in after else after
         assert list(keys.level(folder, after)) == [name for name in level if name > low]
+
+
+@pytest.mark.parametrize("step", range(1, 9))
+@pytest.mark.parametrize("doing", ["create", "list", "delete"])
+def test_an_interrupt_anywhere_leaves_what_is_stored_and_what_is_listed_the_same(
+    doing: str, step: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = MemoryBackend(fresh_url())
+    steps: dict[str, Callable[[], Any]] = {
+        "create": lambda: backend.create("c/d/new", b"", BINARY),
+        "list": lambda: backend.list("a/b/"),
+        "delete": lambda: backend.delete(["a/b/1"]),
+    }
+    for number in range(4):
+        _run(backend, backend.create(f"a/b/{number}", b"", BINARY))
+    left = step
+
+    def trace(frame: Any, event: str, _: Any) -> Any:
+        nonlocal left
+        if frame.f_code.co_filename.endswith("memory_keys.py"):
+            left -= event == "line"
+            if left == 0:
+                sys.settrace(None)
+                raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        with suppress(KeyboardInterrupt):
+            _run(backend, steps[doing]())
+    finally:
+        sys.settrace(before)
+    listed = [entry.name for entry in _run(backend, backend.list("", deep=True)).entries]
+    assert listed == sorted(backend._root.objects)
+    _run(backend, backend.delete(listed))
+    assert _run(backend, backend.list("", deep=True)) == Page((), (), None)

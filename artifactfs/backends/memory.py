@@ -34,11 +34,19 @@ class _Root:
         return self.clock
 
     def store(self, key: str, data: bytes) -> str:
-        if key not in self.objects:
-            self.keys.add(key)
         tag = str(next(self.tags))
-        self.objects[key] = Got(data, len(data), self.time(), tag)
+        try:
+            if key not in self.objects:
+                self.keys.add(key)
+            self.objects[key] = Got(data, len(data), self.time(), tag)
+        except BaseException:
+            self.mend()
+            raise
         return tag
+
+    def mend(self) -> None:
+        """Sort the keys anew: an interrupt came between two steps."""
+        self.keys = Keys(self.objects)
 
 
 _roots: dict[str, _Root] = {}
@@ -132,15 +140,19 @@ class MemoryBackend:
                 return page
             keys, objects = self._root.keys, self._root.objects
             path = base.removesuffix("/")
-            for name in keys.walk(path, after) if deep else keys.level(path, after):
-                if len(entries) + len(folders) >= limit:
-                    return Page(tuple(entries), tuple(folders), last)
-                last = name
-                if name[-1] == "/":
-                    folders.append(name[:-1])
-                else:
-                    there = objects[base + name]
-                    entries.append(Entry(name, there.size, there.modified))
+            try:
+                for name in keys.walk(path, after) if deep else keys.level(path, after):
+                    if len(entries) + len(folders) >= limit:
+                        return Page(tuple(entries), tuple(folders), last)
+                    last = name
+                    if name[-1] == "/":
+                        folders.append(name[:-1])
+                    else:
+                        there = objects[base + name]
+                        entries.append(Entry(name, there.size, there.modified))
+            except BaseException:
+                self._root.mend()
+                raise
         return Page(tuple(entries), tuple(folders), None)
 
     def _newest(self, base: str) -> Page | None:
@@ -160,10 +172,14 @@ class MemoryBackend:
     async def delete(self, keys: Sequence[str]) -> None:
         """Remove these objects."""
         with _lock:
-            for key in keys:
-                key = self._prefix + key
-                if self._root.objects.pop(key, None) is not None:
-                    self._root.keys.remove(key)
+            try:
+                for key in keys:
+                    key = self._prefix + key
+                    if self._root.objects.pop(key, None) is not None:
+                        self._root.keys.remove(key)
+            except BaseException:
+                self._root.mend()
+                raise
 
     async def unfinished(self, folder: str) -> Sequence[Unfinished]:
         """Uploads of any backend of this root below *folder*."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from artifactfs.layout import RECORD
 
@@ -53,8 +53,10 @@ class Folder:
 class Keys:
     """All keys of a store. A folder is called by its path without a slash at the end; ``""`` holds them all."""
 
-    def __init__(self) -> None:
+    def __init__(self, keys: Iterable[str] = ()) -> None:
         self._folders = {"": Folder()}
+        for key in keys:
+            self.add(key)
 
     def add(self, key: str) -> None:
         """Add a key that is not there yet, and the folders that it lies in."""
