@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import BinaryIO, Protocol
 
-from artifactfs.backends.base import SUSPENDING, Backend, Got
+from artifactfs.backends import base
+from artifactfs.backends.base import SUSPENDING, Backend, Flow, Got
 from artifactfs.codecs.base import Codec, Decoder
-from artifactfs.errors import BackendUnavailable, IntegrityError, VersionNotFound
+from artifactfs.errors import BackendError, BackendUnavailable, IntegrityError, VersionNotFound
 from artifactfs.layout import ArtifactId
 from artifactfs.records import Blob, Pointer, fits_size, payload_size
 
@@ -24,8 +26,21 @@ class Readable(Protocol):
     @property
     def size(self) -> int: ...
 
+    @property
+    def flows(self) -> bool:
+        """Whether `read_on` spares requests."""
+        ...
+
     async def read(self, start: int, end: int) -> bytes:
         """The bytes ``start <= i < end``, within the size."""
+        ...
+
+    async def read_on(self, start: int, end: int) -> bytes:
+        """As `read`, where reading goes on from call to call."""
+        ...
+
+    def stop(self) -> None:
+        """Nobody reads on."""
         ...
 
 
@@ -41,6 +56,8 @@ class Content:
         self.size = record.size_bytes or 0
         self._codec = codec
         self._decoder: Decoder | None = None
+        self._flowing: Flowing | None = None
+        self.flows = isinstance(backend, base.Flowing)
 
     async def read(self, start: int, end: int) -> bytes:
         """The bytes ``start <= i < end`` (cut at the end), by one request; the first of what is sealed by two.
@@ -66,6 +83,18 @@ class Content:
                 raise
             raise self._altered(str(error)) from error
 
+    async def read_on(self, start: int, end: int) -> bytes:
+        """As `read`, by one answer of the store that goes on from call to call, as long as it holds."""
+        if self._flowing is None and self._decoder is not None and isinstance(self.backend, base.Flowing):
+            at, _ = self._codec.span(start, end, self.size)
+            begun = await self.backend.flow(self._key, at)
+            if begun is not None and fits_size(self.record, begun[0]):
+                self._flowing = Flowing(begun[1], at)
+        return await self.read(start, end)
+
+    def stop(self) -> None:
+        self._flowing = None
+
     async def _with_head(self, size: int, at: int, to: int) -> tuple[bytes, bytes]:
         """The first stored bytes, and those from *at* to *to*."""
         if at <= size:
@@ -76,8 +105,16 @@ class Content:
             return head, stored
         return await self._stored(0, size), await self._stored(at, to)
 
+    @property
+    def _key(self) -> str:
+        return self.artifact.payload(self.record.version)
+
     async def _stored(self, start: int, end: int) -> bytes:
-        got: Got | None = await self.backend.get(self.artifact.payload(self.record.version), start, end)
+        flowing, self._flowing = self._flowing, None  # what is interrupted in the middle is not gone on with
+        if flowing is not None and (data := await flowing.take(start, end)) is not None:
+            self._flowing = flowing
+            return data
+        got: Got | None = await self.backend.get(self._key, start, end)
         if got is None:
             raise VersionNotFound(
                 f"version {self.record.version} of {self.artifact.label!r} was deleted while it was read",
@@ -106,8 +143,40 @@ class Content:
         )
 
 
+class Flowing:
+    """An answer of the store that is taken in sequence, from the stored byte *at* on."""
+
+    def __init__(self, flow: Flow, at: int) -> None:
+        self._flow, self._at, self._process = flow, at, os.getpid()
+        self._last = b""  # what was given, for the chunk that two ranges share
+        self._held = memoryview(b"")
+
+    async def take(self, start: int, end: int) -> bytes | None:
+        """The bytes ``start <= i < end``; None where they do not come next, or the answer broke off."""
+        shared = self._at - start
+        if not 0 <= shared <= len(self._last) or self._process != os.getpid():
+            return None
+        parts: list[bytes | memoryview] = [memoryview(self._last)[len(self._last) - shared :]]
+        while self._at < end:
+            if not self._held:
+                try:
+                    self._held = memoryview(await self._flow.next())
+                except BackendError:
+                    return None
+                if not self._held:
+                    return None
+            part = self._held[: end - self._at]
+            self._held = self._held[len(part) :]
+            self._at += len(part)
+            parts.append(part)
+        self._last = b"".join(parts)
+        return self._last
+
+
 class Fetched:
     """What a pointer points to, fetched into a local file and checked."""
+
+    flows = False
 
     def __init__(self, backend: Backend, record: Pointer, file: BinaryIO) -> None:
         self.backend, self.record = backend, record
@@ -117,3 +186,9 @@ class Fetched:
     async def read(self, start: int, end: int) -> bytes:
         self._file.seek(start)
         return self._file.read(end - start)
+
+    async def read_on(self, start: int, end: int) -> bytes:
+        return await self.read(start, end)
+
+    def stop(self) -> None:
+        """Nothing is on its way."""

@@ -1,7 +1,8 @@
 """Ranges of one content, fetched when they are asked for, and over a network before that where reading goes on.
 
 One request at a time leaves a network idle between the two: so what a long sequence is going to ask for is on its way
-already, at most `FLYING` ranges of it. With them still no more than twice the bytes that are used are moved.
+already, at most `FLYING` ranges of it. With them still no more than twice the bytes that are used are moved. Where a store
+gives an object in one answer that is taken piece by piece (`artifactfs.backends.base.Flowing`), a sequence becomes that.
 """
 
 from __future__ import annotations
@@ -29,14 +30,19 @@ NEAR = 1024 * 1024
 """Bytes that are fetched at most where no network is: what the cache of a processor holds is copied soonest."""
 
 
+LONG = 2 * 1024 * 1024
+"""Bytes read in sequence after which more of it is one answer."""
+
+
 def read_ahead(content: Readable) -> ReadAhead:
     """How much of *content* to fetch at a time."""
-    return ReadAhead(content.size, most=MOST if content.backend.placement in SUSPENDING else NEAR)
+    return ReadAhead(content.size, most=MOST if content.backend.placement in SUSPENDING and not content.flows else NEAR)
 
 
 def _next(content: Readable, flying: int, at: int, so_far: int) -> int:
     """Where a range ends that begins *at* and is worth fetching beside so many others; *at* where none is."""
-    if content.backend.placement not in SUSPENDING or flying >= FLYING or so_far < MOST + (1 + flying) * RANGE:
+    alone = content.backend.placement not in SUSPENDING or content.flows
+    if alone or flying >= FLYING or so_far < MOST + (1 + flying) * RANGE:
         return at
     return min(at + RANGE, content.size)
 
@@ -52,6 +58,8 @@ class Fetching:
     def fetch(self, start: int, end: int, so_far: int) -> bytes:
         """The bytes ``start <= i < end``, or some more; *so_far* were read in sequence before."""
         content, flying = self._content, self._flying
+        if content.flows:
+            return call(content.backend, lambda: _flowing(content, start, end, so_far))
         if flying and (self._process != os.getpid() or flying[0][0] != start):
             self.drop()
         parts = []
@@ -70,6 +78,7 @@ class Fetching:
 
     def drop(self) -> None:
         """Want nothing of what is on its way."""
+        self._content.stop()
         if self._process == os.getpid():  # else it is the parent's
             for _, _, future in self._flying:
                 future.cancel()
@@ -86,6 +95,8 @@ class AsyncFetching:
     async def fetch(self, start: int, end: int, so_far: int) -> bytes:
         """As `Fetching.fetch`."""
         content, flying = self._content, self._flying
+        if content.flows:
+            return await acall(content.backend, lambda: _flowing(content, start, end, so_far))
         if flying and flying[0][0] != start:
             await self.drop()
         parts = []
@@ -105,6 +116,7 @@ class AsyncFetching:
 
     async def drop(self) -> None:
         """Want nothing of what is on its way."""
+        self._content.stop()
         tasks = [task for _, _, task in self._flying]
         self._flying.clear()
         for task in tasks:
@@ -117,3 +129,11 @@ class AsyncFetching:
 
 def _read(content: Readable, start: int, end: int) -> Coroutine[Any, Any, bytes]:
     return content.read(start, end)
+
+
+async def _flowing(content: Readable, start: int, end: int, so_far: int) -> bytes:
+    """A range, as part of one answer once so many bytes were read in sequence."""
+    if so_far >= LONG:
+        return await content.read_on(start, end)
+    content.stop()
+    return await content.read(start, end)

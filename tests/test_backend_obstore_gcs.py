@@ -177,6 +177,22 @@ def test_each_operation_is_one_request_and_whole_objects_go_over_xml(
         assert wanted is None or answer == wanted
 
 
+def test_an_object_is_taken_piece_by_piece(backend: ObstoreGCSBackend) -> None:
+    data = os.urandom(3 * 1024 * 1024)
+    run(backend.create("x", data, TEXT))
+
+    async def taken() -> tuple[int, bytes]:
+        begun = await backend.flow("x", 7)
+        assert begun is not None
+        parts = []
+        while part := await begun[1].next():
+            parts.append(part)
+        return begun[0], b"".join(parts)
+
+    assert run(taken()) == (len(data), data[7:])
+    assert run(backend.flow("missing", 0)) is None
+
+
 def test_a_stream_goes_over_an_upload_session(google: GoogleXML, backend: ObstoreGCSBackend) -> None:
     data = os.urandom(WHOLE_LIMIT + 1)
     upload = run(backend.upload("x", TEXT))

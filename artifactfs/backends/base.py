@@ -139,6 +139,23 @@ class Upload(Protocol):
         ...
 
 
+class Flow(Protocol):
+    """One answer of a store, taken piece by piece: what is not taken yet has hardly left the store."""
+
+    async def next(self) -> bytes:
+        """The next bytes, about 1 MiB of them; none at the end. `BackendError` where the answer broke off."""
+        ...
+
+
+@runtime_checkable
+class Flowing(Protocol):
+    """A `Backend` that can give an object in one answer that is taken piece by piece."""
+
+    async def flow(self, key: str, start: int) -> tuple[int, Flow] | None:
+        """The size of the whole object, and its bytes from *start* on; None where it has to be read by ranges."""
+        ...
+
+
 @runtime_checkable
 class Backend(Protocol):
     """A store of objects under keys, with creates that only one of any number of racing writers wins.

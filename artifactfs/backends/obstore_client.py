@@ -15,7 +15,7 @@ from artifactfs.backends.base import WHOLE_LIMIT, Upload, Written
 from artifactfs.backends.obstore_errors import Failed, Failure, failure_of, unclear
 from artifactfs.backends.retry import GaveUp, retrying
 from artifactfs.codecs.base import Bytes
-from artifactfs.errors import ArtifactError, BackendUnavailable
+from artifactfs.errors import ArtifactError, BackendError, BackendUnavailable
 from artifactfs.waiting import to_its_end
 
 T = TypeVar("T")
@@ -25,6 +25,9 @@ QUICK = 256 * 1024
 
 SLOWEST = 32 * 1024
 """Bytes a second at which a body of up to `WHOLE_LIMIT` may still be sent."""
+
+FLOWING = 1024 * 1024
+"""Bytes of a piece of an answer that is taken piece by piece, at least."""
 
 NEVER = "365d"
 """obstore's limit for a whole request: the limits for connecting and reading find a server that hangs."""
@@ -63,6 +66,23 @@ class Dialect(Protocol):
     ) -> BackendUnavailable:
         """Our error for one that more tries or time might have overcome."""
         ...
+
+
+class ObstoreFlow:
+    """An `artifactfs.backends.base.Flow` of obstore's."""
+
+    def __init__(self, result: Any) -> None:
+        self._pieces = result.stream(FLOWING)
+
+    async def next(self) -> bytes:
+        try:
+            piece: bytes = await anext(self._pieces)
+        except StopAsyncIteration:
+            return b""
+        except Exception as error:  # noqa: BLE001  (whatever it is, the rest is asked for by ranges, which tell)
+            failure = failure_of(error)
+            raise BackendError(f"an answer broke off ({failure.broken or failure.detail})") from None
+        return piece
 
 
 class ObstoreClient:

@@ -22,11 +22,11 @@ from urllib.parse import quote
 
 from obstore.store import GCSStore
 
-from artifactfs.backends.base import Abilities, Got, Page, Placement, Stat, Unfinished, Upload, Written
+from artifactfs.backends.base import Abilities, Flow, Got, Page, Placement, Stat, Unfinished, Upload, Written
 from artifactfs.backends.gcs import DELETES_AT_ONCE, MAX_PAGE, GCSBackend, plain_type
 from artifactfs.backends.gcs_probe import probe
 from artifactfs.backends.gcs_wire import FSSPECS_OPTIONS, Answer, is_google
-from artifactfs.backends.obstore_client import UNFIT_KEY, HomeUpload, ObstoreClient, at_home, is_usable
+from artifactfs.backends.obstore_client import UNFIT_KEY, HomeUpload, ObstoreClient, ObstoreFlow, at_home, is_usable
 from artifactfs.backends.obstore_gcs_client import Credentials, GCSDialect, Signing
 from artifactfs.backends.race import Paced
 
@@ -190,6 +190,18 @@ class ObstoreGCSBackend:
             got: Got = answer.value
             return got
         return None if answer.failure.status == 404 else await self._empty(key)
+
+    async def flow(self, key: str, start: int) -> tuple[int, Flow] | None:
+        """As `artifactfs.backends.base.Flowing.flow`."""
+        if not await self._holds(key):
+            return None
+        path = self.prefix + key
+
+        async def read(store: GCSStore) -> Any:
+            return await store.get_async(path, options={"range": {"offset": start}})
+
+        answer = await self._client.send("read", key, lambda signing: signing.send(read), accept={404, 416})
+        return None if answer.failure is not None else (answer.value.meta["size"], ObstoreFlow(answer.value))
 
     async def _empty(self, key: str) -> Got | None:
         """Nothing of an object: a range beyond its end is refused without a word of its time and generation."""

@@ -13,8 +13,8 @@ from typing import Any
 
 from obstore.exceptions import GenericError
 
-from artifactfs.backends.base import Abilities, Got, Page, Placement, Stat, Unfinished, Written
-from artifactfs.backends.obstore_client import UNFIT_KEY, HomeUpload, ObstoreClient, at_home, is_usable
+from artifactfs.backends.base import Abilities, Flow, Got, Page, Placement, Stat, Unfinished, Written
+from artifactfs.backends.obstore_client import UNFIT_KEY, HomeUpload, ObstoreClient, ObstoreFlow, at_home, is_usable
 from artifactfs.backends.obstore_errors import Failure, breaks, how_it_broke, insecure, unsent
 from artifactfs.backends.obstore_s3_config import Credentials, s3_store
 from artifactfs.backends.obstore_s3_config import unfit as unfit_settings
@@ -177,6 +177,22 @@ class ObstoreS3Backend:
         if answer.failure.status == 416:
             return await self._empty(key)
         return None
+
+    async def flow(self, key: str, start: int) -> tuple[int, Flow] | None:
+        """As `artifactfs.backends.base.Flowing.flow`."""
+        if not self._holds(key):
+            return None
+
+        async def request(store: Any) -> Any:
+            try:
+                return await store.get_async(self.prefix + key, options={"range": {"offset": start}})
+            except GenericError as error:
+                if RANGE_IGNORED not in str(error):
+                    raise
+                return None
+
+        answer = await self._client.send("get_object", key, request, accept=_ABSENT_OR_SHORT)
+        return None if answer.value is None else (answer.value.meta["size"], ObstoreFlow(answer.value))
 
     async def _empty(self, key: str) -> Got | None:
         """A range beyond the end of an object, which a server refuses without telling its time and tag."""
