@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
 import warnings
 from collections.abc import Callable, Coroutine
 from types import TracebackType
@@ -96,6 +97,7 @@ class AsyncArtifactWriter:
         self._answered: tuple[Any, ...] = ()
         self._passing = Passing()
         self._live = True
+        self._process = os.getpid()
         self.record: Blob | None = None
 
     def tell(self) -> int:
@@ -184,6 +186,8 @@ class AsyncArtifactWriter:
         if not getattr(self, "_live", False):
             return
         self._live = False
+        if self._process != os.getpid():  # a forked child's copy
+            return
         if self._steps is not None:
             self._steps.close()
         if self._upload is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import threading
 import warnings
 from collections.abc import Callable
@@ -197,7 +198,7 @@ class ArtifactWriter(io.BufferedIOBase):
 
     In a ``with`` block an exception discards. So does a `close` while an exception is being handled that was not when
     the writer was made: libraries often just close what they write to when they fail. A writer that is forgotten, and
-    only collected, discards too.
+    only collected, discards too; but not the copy of it that a forked child has.
 
     Attributes:
         record: the version's record, once closed.
@@ -211,6 +212,7 @@ class ArtifactWriter(io.BufferedIOBase):
         self._pushed: _Pushed | None = None
         self._passing = Passing()
         self._live, self._collected = True, False
+        self._process = os.getpid()
         self.record: Blob | None = None
 
     def writable(self) -> bool:
@@ -302,6 +304,8 @@ class ArtifactWriter(io.BufferedIOBase):
     def _forgotten(self) -> None:
         if self._live:
             self._live, self._collected = False, True
+            if self._process != os.getpid():  # a forked child's copy
+                return
             self._held.clear()
             if self._pushed is not None:
                 self._pushed.drop()

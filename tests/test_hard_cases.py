@@ -6,6 +6,7 @@ import asyncio
 import enum
 import gc
 import io
+import multiprocessing
 import os
 import pickle
 import threading
@@ -498,3 +499,28 @@ def test_an_empty_array_of_any_shape_is_written_and_saved() -> None:
 
     asyncio.run(write())
     assert [scope.load(name).data for name in scope.names()] == [b"", b"", b""]
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@pytest.mark.parametrize("kind", ["blocking", "async"])
+def test_a_forked_child_that_ends_takes_nothing_from_a_writer_of_its_parent(tmp_path: Path, kind: str) -> None:
+    def in_a_child(writer: Any) -> None:
+        child = multiprocessing.get_context("fork").Process(target=writer.__del__)
+        child.start()
+        child.join()
+        assert child.exitcode == 0
+
+    async def write_async() -> None:
+        scope = AsyncArtifactStore(tmp_path, durability="none").scope("shop", "alice", "s1")
+        async with await scope.open("x", "wb") as file:
+            await file.write(bytes(LONG))
+            in_a_child(file)
+
+    scope = ArtifactStore(tmp_path, durability="none").scope("shop", "alice", "s1")
+    if kind == "async":
+        asyncio.run(write_async())
+    else:
+        with scope.open("x", "wb") as file:
+            file.write(bytes(LONG))
+            in_a_child(file)
+    assert scope.stat("x").size_bytes == LONG
