@@ -50,7 +50,7 @@ def run(steps: Steps[T], backend: Backend, source: Source | None = None) -> T:
     if source is None and backend.placement not in SUSPENDING:
         return _finish(_here(steps, backend))
     if source is None:
-        return visit(steps, backend, _home_from_outside())
+        return visit(steps, backend, home_from_outside())
     answers: tuple[Any, ...] | None = None
     error: BaseException | None = None
     while True:
@@ -109,11 +109,12 @@ def call(backend: Backend, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Run one coroutine of *backend* where it belongs, and wait for its end, also when interrupted."""
     if backend.placement not in SUSPENDING:
         return _finish(make())
-    home = _home_from_outside()
+    home = home_from_outside()
     return result_of(asyncio.run_coroutine_threadsafe(make(), home))
 
 
-def _home_from_outside() -> asyncio.AbstractEventLoop:
+def home_from_outside() -> asyncio.AbstractEventLoop:
+    """`get_home_loop`, for whoever waits for it: on its own thread that would be for ever."""
     home = get_home_loop()
     if asyncio._get_running_loop() is home:
         raise RuntimeError(

@@ -16,7 +16,7 @@ from typing import Any
 
 from artifactfs.backends.base import SUSPENDING
 from artifactfs.content import Readable
-from artifactfs.drivers import acall, call, get_home_loop
+from artifactfs.drivers import acall, call, home_from_outside
 from artifactfs.read_ahead import MOST, ReadAhead
 from artifactfs.waiting import result_of, to_its_end
 
@@ -62,6 +62,8 @@ class Fetching:
             return call(content.backend, lambda: _flowing(content, start, end, so_far))
         if flying and (self._process != os.getpid() or flying[0][0] != start):
             self.drop()
+        if flying:
+            home_from_outside()  # its own thread would wait for what comes by it
         parts = []
         while flying and start < end:
             _, start, future = flying.popleft()
@@ -69,7 +71,7 @@ class Fetching:
         at = flying[-1][1] if flying else max(start, end)
         while (to := _next(content, len(flying), at, so_far)) > at:
             self._process = os.getpid()
-            flying.append((at, to, asyncio.run_coroutine_threadsafe(_read(content, at, to), get_home_loop())))
+            flying.append((at, to, asyncio.run_coroutine_threadsafe(_read(content, at, to), home_from_outside())))
             at = to
         data = [result_of(future) for future in parts]
         if start < end:
@@ -97,6 +99,7 @@ class AsyncFetching:
         content, flying = self._content, self._flying
         if content.flows:
             return await acall(content.backend, lambda: _flowing(content, start, end, so_far))
+        self._forget_ended()
         if flying and flying[0][0] != start:
             await self.drop()
         parts = []
@@ -117,11 +120,17 @@ class AsyncFetching:
     async def drop(self) -> None:
         """Want nothing of what is on its way."""
         self._content.stop()
+        self._forget_ended()
         tasks = [task for _, _, task in self._flying]
         self._flying.clear()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _forget_ended(self) -> None:
+        """A loop that has ended has taken its tasks with it."""
+        if self._flying and self._flying[0][2].get_loop() is not asyncio.get_running_loop():
+            self._flying.clear()
 
     async def _read(self, start: int, end: int) -> bytes:
         return await acall(self._content.backend, lambda: self._content.read(start, end))
