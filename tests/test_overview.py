@@ -161,7 +161,7 @@ PLANTED = {
         [(False, "a", "save"), (False, "a", "save")],
     ),
     "a folder that is taken for passed where its name begins another's": (
-        (overview._KeyWalk.fill, "position if self.open is None else self.before", "position"),
+        (overview._KeyWalk.fill, "position if self.open is None else self.until", "position"),
         [(False, name, "save many") for name in ("a", "a.csv", "b")],
     ),
 }

@@ -44,13 +44,16 @@ class ArtifactReader(files.ArtifactReader):
         self.fs, self.path, self.details = fs, ref.path, file_info(ref.path, content.record)
         self.size: int = self.details["size"]
         self.blocksize = blocksize or BLOCK
-        # Some of fsspec's caches fetch from several threads.
-        self._fetch_range = lambda start, end: call(content.backend, lambda: content.read(start, end))
+        self._content = content
         if cache_type not in caches:
             raise ValueError(f"cache_type is {cache_type!r}; fsspec has {', '.join(sorted(map(str, caches)))}")
         self.cache = caches[cache_type](self.blocksize, self._fetch_range, self.size, **(cache_options or {}))
         self._raw.source = lambda start, end, _: self._cache._fetch(start, end)
         self._ref, self._again = ref, (blocksize, cache_type, cache_options)
+
+    def _fetch_range(self, start: int, end: int) -> bytes:
+        """By a request of its own: some of fsspec's caches fetch from several threads."""
+        return call(self._content.backend, lambda: self._content.read(start, end))
 
     @property
     def cache(self) -> Any:

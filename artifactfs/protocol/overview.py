@@ -104,7 +104,7 @@ class _KeyWalk(Walk):
         self.last = self.position
         self.open: str | None = None  # the folder that the listing is in; its view, None where it is not asked for
         self.view: View | None = None
-        self.before = ""  # the last key before that folder
+        self.until = ""  # the last key before that folder
         self.pages = 0
 
     def take(self) -> tuple[str, ArtifactId, View | None]:
@@ -129,7 +129,7 @@ class _KeyWalk(Walk):
             if segment != self.open:
                 done += self._close()
                 asked = segment not in self.order.settled and self.fits(segment)
-                self.open, self.view, self.before, self.pages = segment, View() if asked else None, self.last, 0
+                self.open, self.view, self.until, self.pages = segment, View() if asked else None, self.last, 0
             self.pages += 1
             listed = list(entries)
             self.last = listed[-1].name
@@ -144,7 +144,7 @@ class _KeyWalk(Walk):
             self.order.add(done + self._close(), None)
             return
         self.position = position
-        self.order.add(done, position if self.open is None else self.before)
+        self.order.add(done, position if self.open is None else self.until)
 
     def _close(self, *, afresh: bool = False) -> list[str]:
         """The folder ends here: its segment, if it can be one to show. *afresh*: its view is not whole."""

@@ -6,7 +6,7 @@ so a record that was read before its payload may be old: where the two do not fi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Literal, TypeAlias
 
@@ -151,7 +151,7 @@ def newest(
     another listing shows the same keys: else the artifact never was in that state. A fresh *view* saves the first one.
     *whole*, *limit* and *strict* are as for `fetch`.
     """
-    lister = look
+    lister: Callable[[ArtifactId], Steps[View]] = look
     if view is None:
         view = yield from lister(artifact)
     while True:
