@@ -238,9 +238,10 @@ def test_a_planted_fault_is_found(fault: Fault) -> None:
 # The protocol
 
 
+@pytest.mark.parametrize("way", [PLAIN, Way(newest=1)], ids=["pages", "its newest numbers alone"])
 @pytest.mark.parametrize("start", ["empty", "one", "removed", "newest deleted"])
-def test_a_writer_and_another_process_with_a_fault(start: str, say: Callable[[str], None]) -> None:
-    total = explore_all(start, singles(STARTS[start]), faults=1)
+def test_a_writer_and_another_process_with_a_fault(start: str, way: Way, say: Callable[[str], None]) -> None:
+    total = explore_all(start, singles(STARTS[start], way), way, faults=1)
     say(str(total))
     assert not total.unfinished
 
@@ -332,6 +333,7 @@ def test_two_writers_with_a_fault(start: str, say: Callable[[str], None]) -> Non
 
 WAYS = {
     "pages of two": Way(page=2),
+    "its newest numbers alone": Way(newest=1),
     "no conditional rewrite": Way(conditional=False),
     "completion that overwrites": Way(atomic=False),
     "failures": Way(failing=True),
@@ -340,7 +342,9 @@ WAYS = {
 
 @pytest.mark.deep
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "way", [pytest.param(way, marks=[pytest.mark.nightly] * (WAYS[way].newest > 0)) for way in WAYS]
+)
 @pytest.mark.parametrize(
     "start", [pytest.param(start, marks=[pytest.mark.nightly] * (start in LONG)) for start in STARTS]
 )

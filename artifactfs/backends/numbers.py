@@ -14,15 +14,15 @@ MOST = 100
 """Numbers that are looked at; where so many claims lie above the newest payload, a whole listing tells sooner."""
 
 
-def newest_page(top: int, entry: Callable[[str], Entry | None]) -> Page | None:
-    """The keys from *top*, which no number in the folder is above, down to the fourth payload below.
+def newest_page(top: int, entry: Callable[[str], Entry | None], enough: int = ENOUGH) -> Page | None:
+    """The keys from *top*, which no number in the folder is above, down to the fourth payload below (*enough* of them).
 
     *entry* gives the entry of a name if it is there. None where the hundred highest numbers hold no payload.
     """
     entries: list[Entry] = []
     payloads = 0
     number = top + 1
-    while number > 0 and payloads < ENOUGH and number > top + 1 - MOST:
+    while number > 0 and payloads < enough and number > top + 1 - MOST:
         number -= 1
         name = str(number)
         record = entry(name + RECORD)

@@ -105,7 +105,7 @@ def followed_version(
                 _conflict(artifact, expect, f"version {number} is being saved", in_progress=True)
             if state == "published":
                 return "look again"
-    if view.floor > bottom + 1:
+    if view.floor > max(bottom, 0):
         return "look deeper"
     if expect == "absent":
         return None

@@ -13,6 +13,8 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
 from artifactfs.backends.base import Entry, Got, Page, Stat, Unfinished, Written
+from artifactfs.backends.numbers import newest_page
+from artifactfs.layout import parse_entry
 from artifactfs.protocol.ops import Create, Delete, Discard, Get, List, ListUnfinished, Op, Put, Replace, StatOf
 
 UPLOADS = "\0uploads/"
@@ -68,10 +70,11 @@ class ModelStore:
     """All states that a store was in.
 
     `rows[state][op]` is what performing an operation on a state leads to: the state after it, and its answer's number.
+    It tells so many of the *newest* payloads of a folder where it is asked for these; none: it gives a page as ever.
     """
 
-    def __init__(self, now: float, page: int = 1000) -> None:
-        self.now, self.page = now, page
+    def __init__(self, now: float, page: int = 1000, newest: int = 0) -> None:
+        self.now, self.page, self.newest = now, page, newest
         self.contents: list[Contents] = []
         self.rows: list[dict[int, tuple[int, int]]] = []
         self.ops: list[tuple[Sent, int]] = []
@@ -150,6 +153,8 @@ class ModelStore:
         return result
 
     def _list(self, objects: Contents, op: List) -> Page:
+        if op.newest and self.newest and (page := self._newest(objects, op.folder)) is not None:
+            return page
         found: dict[bytes, Entry | str] = {}
         for key, item in objects.items():
             if key.startswith(op.folder):
@@ -167,6 +172,14 @@ class ModelStore:
             tuple(one for one in shown if isinstance(one, str)),
             names[limit - 1].decode() if len(names) > limit else None,
         )
+
+    def _newest(self, objects: Contents, folder: str) -> Page | None:
+        def entry(name: str) -> Entry | None:
+            item = objects.get(folder + name)
+            return item and Entry(name, len(item.data), item.modified)
+
+        found = [parse_entry(key[len(folder) :]) for key in objects if key.startswith(folder)]
+        return newest_page(max((one[1] for one in found if one), default=-1), entry, self.newest)
 
 
 def _uploads(objects: Contents, folder: str) -> Iterator[Unfinished]:

@@ -119,6 +119,7 @@ class Simulator:
         observer: what must hold.
         now: the store's time, which stands still.
         page: the most entries that a page of a listing holds.
+        newest: payloads on a page of the newest numbers alone; 0 for a store that gives none.
         overwriting: completing an upload overwrites what is there, as some stores do.
         failing: also operations that fail for good.
     """
@@ -129,10 +130,11 @@ class Simulator:
         *,
         now: float = 0.0,
         page: int = 1000,
+        newest: int = 0,
         overwriting: bool = False,
         failing: bool = False,
     ) -> None:
-        self.store = ModelStore(now, page)
+        self.store = ModelStore(now, page, newest)
         self.observer, self.overwriting, self.failing = observer, overwriting, failing
         self._programs: dict[Process, Program] = {}
         self._views: list[int] = []

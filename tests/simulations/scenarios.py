@@ -33,19 +33,21 @@ class Way:
 
     Attributes:
         page: entries that a page of a listing holds at most.
+        newest: payloads on a page of the newest numbers alone; 0 for a store that gives none.
         conditional: it rewrites on a condition.
         atomic: completing an upload creates, and does not overwrite.
         failing: operations may fail for good.
     """
 
     page: int = 1000
+    newest: int = 0
     conditional: bool = True
     atomic: bool = True
     failing: bool = False
 
     @property
     def store(self) -> dict[str, Any]:
-        return {"page": self.page, "overwriting": not self.atomic, "failing": self.failing}
+        return {"page": self.page, "newest": self.newest, "overwriting": not self.atomic, "failing": self.failing}
 
     @property
     def calls(self) -> dict[str, Any]:
