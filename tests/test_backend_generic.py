@@ -198,6 +198,22 @@ def test_a_leftover_of_a_killed_writer_is_unfinished_and_not_listed(backend: Gen
     assert sorted(os.listdir(tmp_path / "store/a")) == ["x"]
 
 
+def test_a_filesystem_that_keeps_what_it_is_given_keeps_what_was_written(
+    backend: GenericBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[bytes] = []
+    upload = _run(backend, backend.upload("a/x", BINARY))
+    monkeypatch.setattr(upload._stream, "write", kept.append, raising=False)
+    memory = bytearray(b"one")
+    for piece in (b"one", b"two"):
+        memory[:] = piece
+        _run(backend, upload.write(memoryview(memory)))
+    assert kept == [b"one", b"two"]
+    assert all(type(piece) is bytes for piece in kept)
+    monkeypatch.undo()
+    _run(backend, upload.abort())
+
+
 def test_a_key_that_leads_out_is_refused(backend: GenericBackend) -> None:
     for key in ("../x", "a/../x", "a/.."):
         with pytest.raises(InvalidName, match="leads out"):

@@ -312,7 +312,7 @@ class GenericUpload:
     async def write(self, data: Bytes) -> None:
         """Append *data*."""
         with self._backend._mapped(self._key):
-            self._stream.write(data)
+            self._stream.write(bytes(data))  # the filesystem may keep it, or know nothing but bytes
 
     async def commit(self) -> Written:
         """Look whether the key is there, and move the file to it if not."""
