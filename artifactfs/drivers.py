@@ -238,7 +238,7 @@ class _Turns(Generic[T]):
     """Steps that worker threads run, many operations to a hop, which takes longer than most operations do.
 
     `stop` is what cancelled the caller. It is thrown into the steps where the answers of the batch under way would have
-    gone: whoever is cancelled waits for that batch, and for what the steps do to clean up.
+    gone, once: whoever is cancelled, however often, waits for that batch, and for what the steps do to clean up.
     """
 
     def __init__(self, steps: Steps[T], backend: Backend) -> None:
@@ -246,6 +246,7 @@ class _Turns(Generic[T]):
         self.answers: tuple[Any, ...] | None = None
         self.error: BaseException | None = None
         self.stop: BaseException | None = None
+        self.stopped = False
         self.result: tuple[T] | None = None
 
     def take(self) -> None:
@@ -253,8 +254,9 @@ class _Turns(Generic[T]):
         end = time.monotonic() + TURN
         while True:
             error = self.error
-            if self.stop is not None:  # set by the caller's thread, perhaps at this moment: so it is never taken unseen
-                error, self.stop = self.stop, None
+            # Set by the caller's thread, perhaps at this moment: so it is never taken unseen.
+            if self.stop is not None and not self.stopped:
+                error, self.stop, self.stopped = self.stop, None, True
             try:
                 batch = self.steps.send(self.answers) if error is None else self.steps.throw(error)
             except StopIteration as stop:
@@ -278,6 +280,7 @@ async def _in_threads(steps: Steps[T], backend: Backend) -> T:
                 turns.stop = error
             except GeneratorExit as error:  # the caller is gone, with its loop: nobody is there to go on for
                 turns.stop = error
+                turn.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody else will look
                 raise
         if turn.exception() is not None or turns.result is not None:
             if turns.stop is not None:

@@ -48,8 +48,8 @@ class Visit(Generic[T]):
 
     `stop` is what interrupted or cancelled the caller. It is thrown into the steps where the answers of the batch under
     way would have gone: whoever is stopped waits for that batch, and for what the steps do to clean up. Where the steps
-    ended first, it is raised instead of their result. Steps that were `stopped` still have all answered that they ask for:
-    whoever is cancelled again and again must not take from them the chance to clean up.
+    ended first, it is raised instead of their result. That happens once: steps that were `stopped` have all answered that
+    they ask for, however often the caller is cancelled meanwhile.
     """
 
     def __init__(self, steps: Steps[T], backend: Backend) -> None:
@@ -66,7 +66,8 @@ class Visit(Generic[T]):
     def advance(self) -> None:
         """Give the steps what answers their batch, and take the next batch, or their end."""
         answers, error = self.answers, self.error
-        if self.stop is not None:  # set by the caller's thread, perhaps at this moment: so it is never taken unseen
+        # Set by the caller's thread, perhaps at this moment: so it is never taken unseen.
+        if self.stop is not None and not self.stopped:
             error, self.stop, self.stopped = self.stop, None, True
         self.answers = self.error = None
         try:
@@ -84,7 +85,7 @@ class Visit(Generic[T]):
                     self.answers = await _answered(self.batch, self.backend)
                 except BaseException as error:  # noqa: BLE001  (a generator cleans up after anything)
                     self.error = error
-                if self.stop is None and self.error is None and not _is_light(self.answers):
+                if (self.stop is None or self.stopped) and self.error is None and not _is_light(self.answers):
                     return
             self.advance()
 

@@ -17,7 +17,7 @@ from artifactfs.backends.base import Backend, Got, Placement, Written
 from artifactfs.drivers import AsyncSource, Source, _Turns, aiterate, arun, iterate, run
 from artifactfs.errors import BackendUnavailable
 from artifactfs.protocol.ops import Emit, Lazy, Op, Pull, Rewind, Steps, together
-from artifactfs.visiting import IN_FLIGHT, LIGHT, Visit
+from artifactfs.visiting import IN_FLIGHT, LIGHT
 
 T = TypeVar("T")
 
@@ -535,11 +535,16 @@ def test_a_cancellation_is_never_taken_unseen() -> None:
         turns.take()
 
 
-def test_steps_clean_up_however_soon_another_cancellation_comes() -> None:
+@pytest.mark.parametrize("placement", ["thread", "loop"])
+def test_steps_clean_up_to_the_end_however_often_their_caller_is_cancelled(placement: Placement) -> None:
+    began, ended = threading.Event(), threading.Event()
     seen: list[str] = []
 
     async def write() -> None:
-        going.stop = asyncio.CancelledError()
+        began.set()
+        while not ended.is_set():
+            if placement == "loop":
+                await asyncio.sleep(0.001)
 
     async def clean() -> None:
         seen.append("clean")
@@ -548,14 +553,21 @@ def test_steps_clean_up_however_soon_another_cancellation_comes() -> None:
         try:
             yield (Do(write),)
         except asyncio.CancelledError:
-            going.stop = asyncio.CancelledError()
-            yield (Do(clean),)
+            for _ in range(100):
+                yield (Do(clean),)
+            raise
 
-    going = Visit(steps(), _place("loop"))
-    going.advance()
-    asyncio.run(going.go_on())
-    assert going.ended
-    assert seen == ["clean"]
+    async def main() -> None:
+        task = asyncio.create_task(arun(steps(), _place(placement)))
+        await asyncio.to_thread(began.wait, 60)
+        while not task.done():
+            task.cancel()
+            ended.set()
+            await asyncio.sleep(0)
+        assert task.cancelled()
+
+    asyncio.run(main())
+    assert seen == ["clean"] * 100
 
 
 @pytest.mark.parametrize("placement", ["thread", "loop"])
