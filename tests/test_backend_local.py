@@ -357,6 +357,25 @@ def test_a_temporary_name_that_a_copy_of_this_process_has_given_is_not_given_aga
     assert on_disk(root) == ["a", "a/.tmp-theirs", "a/x", "a/y"]
 
 
+@pytest.mark.parametrize("code", [errno.ENOENT, errno.ESTALE])
+def test_a_folder_that_is_removed_when_it_was_opened_is_made_again(
+    backend: LocalBackend, root: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    _make(backend, ["a/x"])
+    real = os.open
+
+    def opening(path: Any, *args: Any, dir_fd: int | None = None) -> int:
+        if dir_fd is not None and (root / "a" / "x").exists():
+            (root / "a" / "x").unlink()
+            (root / "a").rmdir()
+            raise OSError(code, os.strerror(code))
+        return real(path, *args, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "open", opening)
+    assert _run(backend, backend.create("a/y", b"whole", BINARY)).done
+    assert on_disk(root) == ["a", "a/y"]
+
+
 def test_a_leftover_of_a_killed_writer_is_unfinished_and_not_listed(backend: LocalBackend, root: Path) -> None:
     _make(backend, ["a/x"])
     for left in ("a/.tmp-1", "b/c/.tmp-2"):

@@ -37,6 +37,9 @@ _TRIES = 1000
 
 _WRITTEN = Written(True)
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
+_REMOVED = {errno.ENOENT, errno.ESTALE}
+"""What an open folder says that was removed in this very moment, over NFS by another machine."""
+
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
@@ -345,7 +348,7 @@ class LocalBackend:
                 os.close(at)
                 if isinstance(error, FileExistsError):  # of a copy of this process, as a restored snapshot is
                     name = files.temporary()
-                elif not isinstance(error, FileNotFoundError):  # the folder was removed in this very moment
+                elif not (isinstance(error, OSError) and error.errno in _REMOVED):
                     raise
         raise OSError(errno.EBUSY, "other programs keep removing the folder", folder)
 
