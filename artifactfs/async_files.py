@@ -19,6 +19,7 @@ from artifactfs.mime import HEAD_BYTES
 from artifactfs.passing import Passing
 from artifactfs.protocol.ops import Begin, Pull, Rewind, Steps
 from artifactfs.records import Blob
+from artifactfs.waiting import to_its_end
 
 
 class AsyncArtifactReader:
@@ -152,12 +153,15 @@ class AsyncArtifactWriter:
         self._held.clear()
         if self._steps is not None:
             try:
-                await self._go(None, Discarded())
+                await to_its_end(asyncio.ensure_future(self._go(None, Discarded())))
             except Discarded:
                 pass
 
     async def _go(self, answers: tuple[Any, ...] | None, error: BaseException | None) -> None:
-        """Run the protocol until it wants the next piece, or has ended. One that failed is over."""
+        """Run the protocol until it wants the next piece, or has ended. One that failed is over.
+
+        One that was cancelled cleans up to the end, however often it is.
+        """
         assert self._steps is not None
         while True:
             try:
@@ -179,6 +183,9 @@ class AsyncArtifactWriter:
                     answers = await aperform(batch, self._backend, None)
                     if isinstance(batch[0], Begin):
                         self._upload = answers[0]
+            except asyncio.CancelledError as cancelled:
+                await to_its_end(asyncio.ensure_future(self._go(None, cancelled)))
+                return
             except BaseException as raised:  # noqa: BLE001  (the generator cleans up after anything)
                 error = raised
 

@@ -181,14 +181,20 @@ async def arun(steps: Steps[T], backend: Backend, source: AsyncSource | None = N
     if source is None:
         home = asyncio.get_running_loop() if backend.placement == "any" else get_home_loop()
         return await avisit(steps, backend, home)
+    return await _pulling(steps, backend, source, None)
+
+
+async def _pulling(steps: Steps[T], backend: Backend, source: AsyncSource | None, error: BaseException | None) -> T:
+    """`arun` with a source, from *error* on. Steps that were cancelled clean up to the end, however often they are."""
     answers: tuple[Any, ...] | None = None
-    error: BaseException | None = None
     while True:
         try:
             batch = steps.send(answers) if error is None else steps.throw(error)
         except StopIteration as stop:
             return stop.value  # type: ignore[no-any-return]
         answers, error = await _aanswer(batch, backend, source)
+        if isinstance(error, asyncio.CancelledError):
+            return await to_its_end(asyncio.ensure_future(_pulling(steps, backend, source, error)))
 
 
 async def aiterate(steps: Lazy[T], backend: Backend) -> AsyncIterator[T]:

@@ -13,7 +13,8 @@ from typing import Any, TypeVar, cast
 import pytest
 from fsspec.asyn import get_loop, sync
 
-from artifactfs.backends.base import Backend, Got, Placement, Written
+from artifactfs.async_files import AsyncArtifactWriter
+from artifactfs.backends.base import WHOLE_LIMIT, Backend, Got, Placement, Written
 from artifactfs.drivers import AsyncSource, Source, _Turns, aiterate, arun, iterate, run
 from artifactfs.errors import BackendUnavailable
 from artifactfs.protocol.ops import Emit, Lazy, Op, Pull, Rewind, Steps, together
@@ -535,8 +536,30 @@ def test_a_cancellation_is_never_taken_unseen() -> None:
         turns.take()
 
 
+class _NoSource:
+    async def pull(self) -> bytes:
+        raise AssertionError
+
+    async def rewind(self) -> bool:
+        raise AssertionError
+
+
+async def _write(steps: Steps[Any], backend: Backend, source: object) -> None:
+    """Run *steps* as those of a file that is written."""
+
+    async def save(_: bytes) -> Any:
+        raise AssertionError
+
+    async with AsyncArtifactWriter(backend, save, lambda _: steps) as file:
+        await file.write(bytes(WHOLE_LIMIT + 1))
+
+
+@pytest.mark.parametrize("run_steps", [arun, _write])
+@pytest.mark.parametrize("source", [None, _NoSource()], ids=["whole", "stream"])
 @pytest.mark.parametrize("placement", ["thread", "loop"])
-def test_steps_clean_up_to_the_end_however_often_their_caller_is_cancelled(placement: Placement) -> None:
+def test_steps_clean_up_to_the_end_however_often_their_caller_is_cancelled(
+    placement: Placement, source: AsyncSource | None, run_steps: Callable[..., Coroutine[Any, Any, None]]
+) -> None:
     began, ended = threading.Event(), threading.Event()
     seen: list[str] = []
 
@@ -553,12 +576,12 @@ def test_steps_clean_up_to_the_end_however_often_their_caller_is_cancelled(place
         try:
             yield (Do(write),)
         except asyncio.CancelledError:
-            for _ in range(100):
+            for _ in range(20):
                 yield (Do(clean),)
             raise
 
     async def main() -> None:
-        task = asyncio.create_task(arun(steps(), _place(placement)))
+        task = asyncio.create_task(run_steps(steps(), _place(placement), source))
         await asyncio.to_thread(began.wait, 60)
         while not task.done():
             task.cancel()
@@ -567,7 +590,7 @@ def test_steps_clean_up_to_the_end_however_often_their_caller_is_cancelled(place
         assert task.cancelled()
 
     asyncio.run(main())
-    assert seen == ["clean"] * 100
+    assert seen == ["clean"] * 20
 
 
 @pytest.mark.parametrize("placement", ["thread", "loop"])
