@@ -120,6 +120,18 @@ def local(bench: Bench) -> None:
             base="two files",
             note="The floors' 64 are threads.",
         )
+    synced: list[Row] = [
+        ("artifactfs, fsync", "ours", "artifactfs", {"url": bench.folder(on_disk=True)}),
+        ("two files, fsync", "floor", "files-synced", {"root": bench.folder(on_disk=True)}),
+    ]
+    bench.compare(
+        "local/save/1 KB, on a disk",
+        "save of 1 KB, on a disk",
+        sides(bench, synced, Work("save", named(8), KB), most=100),
+        group="local",
+        base="two files, fsync",
+        note="On a disk a sync takes its time.",
+    )
 
 
 # --- S3 ---------------------------------------------------------------------------------------------------------------
