@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import pickle
 import socket
@@ -20,6 +21,7 @@ from artifactfs.backends import obstore_client, obstore_errors, open_backend
 from artifactfs.backends.base import WHOLE_LIMIT, Backend, Written
 from artifactfs.backends.obstore_s3 import ObstoreS3Backend
 from artifactfs.backends.s3 import S3Backend
+from artifactfs.drivers import acall
 from artifactfs.errors import (
     AccessDenied,
     BackendError,
@@ -324,26 +326,43 @@ def test_an_answer_that_was_cut_off_is_read_again(spoilt: ObstoreS3Backend, fron
     assert got is not None and got.data == data and cut.hits == 1
 
 
+class Quiet(BaseHTTPRequestHandler):
+    """A server for a single purpose."""
+
+    def answer(self, status: int, body: bytes = b"", **headers: str) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def quiet(kind: type[Quiet]) -> Iterator[dict[str, Any]]:
+    """Options of a store at such a server."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), kind) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        yield {"endpoint_url": f"http://127.0.0.1:{server.server_port}", "key": KEY, "secret": SECRET}
+        server.shutdown()
+
+
 def test_an_answer_that_obstore_cannot_read_may_mean_that_a_write_landed() -> None:
-    class Terse(BaseHTTPRequestHandler):
+    class Terse(Quiet):
         def do_PUT(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
-            self.send_response(200)  # without the tag that every write is answered with
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+            self.answer(200)  # without the tag that every write is answered with
 
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Terse) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        options = {"endpoint_url": f"http://127.0.0.1:{server.server_port}", "key": KEY, "secret": SECRET}
+    with quiet(Terse) as options:
         backend = ObstoreS3Backend("s3://bucket", options=options)
         with pytest.raises(BackendUnavailable, match="it may have taken effect all the same") as caught:
             _run(backend, backend.create("x", b"data", BINARY))
         assert caught.value.landed is True
         _run(backend, backend.close())
-        server.shutdown()
 
 
 # 409 and 412, which obstore calls by one name
@@ -444,6 +463,40 @@ def test_async_callers_are_served_on_their_own_loops_and_a_cancelled_one_waits(m
 
     asyncio.run(work())
     asyncio.run(work())
+
+
+def test_a_loop_that_stops_leaves_no_write_under_way() -> None:
+    arrived, go = threading.Event(), threading.Event()
+    states: list[bool] = []
+
+    class Slow(Quiet):
+        def do_PUT(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            arrived.set()
+            go.wait(10)
+            self.answer(200, ETag='"0"')
+
+    with quiet(Slow) as options:
+        backend = ObstoreS3Backend("s3://bucket", options=options)
+
+        async def work() -> None:
+            writing = asyncio.create_task(acall(backend, lambda: backend.create("x", b"data", BINARY)))
+
+            async def until_all_are_cancelled() -> None:
+                try:
+                    await asyncio.Event().wait()
+                finally:
+                    for _ in range(20):
+                        await asyncio.sleep(0)
+                    states.append(writing.done())
+                    go.set()
+
+            other = asyncio.create_task(until_all_are_cancelled())
+            await asyncio.to_thread(arrived.wait, 10)
+            assert not (writing.done() or other.done())
+
+        asyncio.run(work())
+        assert states == [False]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")

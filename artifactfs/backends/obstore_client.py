@@ -199,6 +199,14 @@ def is_usable() -> bool:
     return not _lost
 
 
+async def uncut(request: Awaitable[T]) -> T:
+    """Await a write of obstore's. Who is cancelled waits for its end, also where a loop that stops cancels every task.
+
+    obstore would drop it half sent: it might take effect later, when all that follows from a cancellation is done.
+    """
+    return await to_its_end(asyncio.ensure_future(request))
+
+
 async def at_home(make: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Run what belongs to fsspec's own event loop, from whatever loop. Who is cancelled waits for its end."""
     from fsspec.asyn import get_loop

@@ -20,13 +20,22 @@ from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
+import obstore
 from obstore.store import GCSStore
 
 from artifactfs.backends.base import Abilities, Flow, Got, Page, Placement, Stat, Unfinished, Upload, Written
 from artifactfs.backends.gcs import DELETES_AT_ONCE, MAX_PAGE, GCSBackend, plain_type
 from artifactfs.backends.gcs_probe import probe
 from artifactfs.backends.gcs_wire import FSSPECS_OPTIONS, Answer, is_google
-from artifactfs.backends.obstore_client import UNFIT_KEY, HomeUpload, ObstoreClient, ObstoreFlow, at_home, is_usable
+from artifactfs.backends.obstore_client import (
+    UNFIT_KEY,
+    HomeUpload,
+    ObstoreClient,
+    ObstoreFlow,
+    at_home,
+    is_usable,
+    uncut,
+)
 from artifactfs.backends.obstore_gcs_client import Credentials, GCSDialect, Signing
 from artifactfs.backends.race import Paced
 
@@ -128,7 +137,7 @@ class ObstoreGCSBackend:
         path, attributes = self.prefix + key, {"Content-Type": plain_type(content_type), "Cache-Control": "no-store"}
 
         def put(store: GCSStore) -> Awaitable[Any]:
-            return store.put_async(path, data, attributes=attributes, mode=mode, use_multipart=False)
+            return uncut(obstore.put_async(store, path, data, attributes=attributes, mode=mode, use_multipart=False))
 
         answer = await self._client.send(
             "write",
@@ -163,7 +172,7 @@ class ObstoreGCSBackend:
         path = self.prefix + key
 
         def remove(store: GCSStore) -> Awaitable[None]:
-            return store.delete_async(path)
+            return uncut(obstore.delete_async(store, path))
 
         await self._client.send("delete", key, lambda signing: signing.send(remove), write=True, accept={404})
         return None

@@ -11,10 +11,19 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+import obstore
 from obstore.exceptions import GenericError
 
 from artifactfs.backends.base import Abilities, Flow, Got, Page, Placement, Stat, Unfinished, Written
-from artifactfs.backends.obstore_client import UNFIT_KEY, HomeUpload, ObstoreClient, ObstoreFlow, at_home, is_usable
+from artifactfs.backends.obstore_client import (
+    UNFIT_KEY,
+    HomeUpload,
+    ObstoreClient,
+    ObstoreFlow,
+    at_home,
+    is_usable,
+    uncut,
+)
 from artifactfs.backends.obstore_errors import Failure, breaks, how_it_broke, insecure, unsent
 from artifactfs.backends.obstore_s3_config import Credentials, s3_store
 from artifactfs.backends.obstore_s3_config import unfit as unfit_settings
@@ -131,7 +140,9 @@ class ObstoreS3Backend:
         answer = await self._client.send(
             "put_object",
             key,
-            lambda store: store.put_async(path, data, attributes=attributes, mode=mode, use_multipart=False),
+            lambda store: uncut(
+                obstore.put_async(store, path, data, attributes=attributes, mode=mode, use_multipart=False)
+            ),
             size=len(data),
             write=True,
             accept=() if mode == "overwrite" else _CONDITIONS,
