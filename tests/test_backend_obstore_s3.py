@@ -351,6 +351,58 @@ def quiet(kind: type[Quiet]) -> Iterator[dict[str, Any]]:
         server.shutdown()
 
 
+@pytest.mark.parametrize("said", ["nothing", "region"])
+@pytest.mark.parametrize("method", ["PUT", "GET", "HEAD"])
+def test_a_bucket_in_another_region_is_found_as_s3fs_finds_it(said: str, method: str) -> None:
+    seen: list[str] = []
+
+    class Regional(Quiet):
+        def serve(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            seen.append(self.command)
+            of_the_bucket = {"x_amz_bucket_region": "eu-west-1"} if self.path == "/bucket" else {}
+            if "/eu-west-1/s3/" in self.headers["Authorization"]:
+                self.answer(200, b"data", ETag='"0"', Last_Modified="Sat, 21 Nov 2026 12:00:00 GMT", **of_the_bucket)
+            elif self.command == "HEAD":
+                self.answer(400, **of_the_bucket)
+            elif said == "region":
+                code = "<Code>AuthorizationHeaderMalformed</Code><Region>eu-west-1</Region>"
+                self.answer(400, f"<Error>{code}</Error>".encode())
+            else:
+                self.answer(301, b"<Error><Code>PermanentRedirect</Code></Error>")
+
+        do_PUT = do_GET = do_HEAD = serve
+
+    with quiet(Regional) as options:
+        backend = ObstoreS3Backend("s3://bucket", options={**options, "region": "us-east-1"})
+        calls: dict[str, Any] = {
+            "PUT": lambda: backend.create("x", b"data", BINARY),
+            "GET": lambda: backend.get("x"),
+            "HEAD": lambda: backend.stat("x"),
+        }
+        first = _run(backend, calls[method]())
+        assert first is not None and (method != "PUT" or first == Written(True, 1, "0"))
+        seen.clear()
+        for call in calls.values():
+            _run(backend, call())
+        assert seen == ["PUT", "GET", "HEAD"]
+        _run(backend, backend.close())
+
+
+def test_a_region_that_nobody_tells_is_asked_for() -> None:
+    class Elsewhere(Quiet):
+        def serve(self) -> None:
+            self.answer(301 if self.command == "GET" else 403)
+
+        do_GET = do_HEAD = serve
+
+    with quiet(Elsewhere) as options:
+        backend = ObstoreS3Backend("s3://bucket", options={**options, "region": "us-east-1"})
+        with pytest.raises(BackendError, match="is elsewhere, give its region="):
+            _run(backend, backend.get("x"))
+        _run(backend, backend.close())
+
+
 def test_an_answer_that_obstore_cannot_read_may_mean_that_a_write_landed() -> None:
     class Terse(Quiet):
         def do_PUT(self) -> None:

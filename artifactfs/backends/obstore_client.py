@@ -91,13 +91,23 @@ class ObstoreClient:
     Args:
         make: makes the store; is given the seconds to wait for an answer.
         read_timeout: seconds to wait for an answer to a short request.
+        redirected: asks whether a store that is made now is another than this one, by which a request just failed so:
+            then that had no effect, and is sent to the other at once.
     """
 
     def __init__(
-        self, make: Callable[[float], Any], dialect: Dialect, *, read_timeout: float, tries: int, deadline: float
+        self,
+        make: Callable[[float], Any],
+        dialect: Dialect,
+        *,
+        read_timeout: float,
+        tries: int,
+        deadline: float,
+        redirected: Callable[[Failure, Any], Awaitable[bool]] | None = None,
     ) -> None:
         self._make = make
         self._dialect = dialect
+        self._redirected = redirected
         self._read_timeout = read_timeout
         self._tries = tries
         self._deadline = deadline
@@ -132,9 +142,8 @@ class ObstoreClient:
             BackendError, AccessDenied, InvalidName, InvalidConfig: trying again would not help.
         """
 
-        async def attempt(_: int) -> Answer:
+        async def once(store: Any) -> Answer:
             try:
-                store = self._store(size)
                 return Answer(await request(store))
             except Exception as error:  # noqa: BLE001 - judged by the layer of retries
                 failure = failure_of(error)
@@ -144,6 +153,15 @@ class ObstoreClient:
                 if failure.status in accept and failure.code != "NoSuchBucket":
                     return Answer(None, failure)
                 raise Failed(failure) from None  # its text holds the whole answer
+
+        async def attempt(_: int) -> Answer:
+            store = self._store(size)
+            try:
+                return await once(store)
+            except Failed as failed:
+                if self._redirected is None or not await self._redirected(failed.failure, store):
+                    raise
+            return await once(self._store(size))
 
         try:
             answer, sent = await retrying(

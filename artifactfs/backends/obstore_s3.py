@@ -25,12 +25,21 @@ from artifactfs.backends.obstore_client import (
     uncut,
 )
 from artifactfs.backends.obstore_errors import Failure, breaks, how_it_broke, insecure, unsent
-from artifactfs.backends.obstore_s3_config import Credentials, s3_store
+from artifactfs.backends.obstore_s3_config import Credentials, is_reachable, region_of, s3_store
 from artifactfs.backends.obstore_s3_config import unfit as unfit_settings
 from artifactfs.backends.s3 import BATCH, LONGEST_KEY, S3Backend, unknown_precondition
 from artifactfs.backends.s3_client import Answer as S3Answer
 from artifactfs.backends.s3_config import S3Settings, s3_settings
-from artifactfs.backends.s3_errors import Place, Refusal, explained, gave_up, kept_failing, no_secure_connection, passes
+from artifactfs.backends.s3_errors import (
+    ELSEWHERE,
+    Place,
+    Refusal,
+    explained,
+    gave_up,
+    kept_failing,
+    no_secure_connection,
+    passes,
+)
 from artifactfs.backends.s3_errors import refused as refused_by
 from artifactfs.errors import ArtifactError, BackendError, BackendUnavailable
 
@@ -77,14 +86,37 @@ class ObstoreS3Backend:
         self.max_key: int | None = LONGEST_KEY - len(settings.prefix.encode())
         self.prefix = settings.prefix
         self._single_writer = single_writer
+        self._settings = settings
+        self._region: str | None = None
         credentials = Credentials(settings)
         self._client = ObstoreClient(
-            lambda read_timeout: s3_store(settings, credentials, read_timeout),
+            lambda read_timeout: s3_store(settings, credentials, self._region or region_of(settings), read_timeout),
             _S3Dialect(settings, credentials),
             read_timeout=settings.options["config_kwargs"]["read_timeout"],
             tries=tries,
             deadline=deadline,
+            redirected=self._redirected,
         )
+
+    async def _redirected(self, failure: Failure, store: Any) -> bool:
+        """Where the bucket is in another region than *store* looked in, learn which, as s3fs does."""
+        # A HEAD that is signed for another region is answered by a mere 400.
+        if failure.status not in (301, 302, 307) and failure.code not in ELSEWHERE and failure.code != "400":
+            return False
+        looked_in = store.config["region"]
+        if self._region in (None, looked_in):
+            told = failure.region or await self._told_region()
+            if told and is_reachable(self._settings, told) and told != looked_in:
+                self._region = told
+                self._client.close()
+        return self._region not in (None, looked_in)
+
+    async def _told_region(self) -> str | None:
+        try:
+            answer = await self.ask("head_bucket", accept=range(300, 500))
+        except ArtifactError:
+            return None
+        return answer.headers.get("x-amz-bucket-region")
 
     @property
     def abilities(self) -> Abilities | None:

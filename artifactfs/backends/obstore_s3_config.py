@@ -80,15 +80,24 @@ def unfit(settings: S3Settings) -> str | None:
         return "profile"
     if settings.endpoint is None and region is None:
         return "a bucket at AWS without region="  # botocore finds out where it is, obstore does not
-    if settings.endpoint is None and (region is None or not _ORDINARY.match(region)):
+    if region is not None and not is_reachable(settings, region):
         return f"region={region!r} without endpoint_url="
     return None
 
 
-def s3_store(settings: S3Settings, credentials: Credentials, read_timeout: float) -> S3Store:
+def region_of(settings: S3Settings) -> str:
+    """The region that is said to be the bucket's."""
+    return _region(settings, _session(settings.options)) or "us-east-1"
+
+
+def is_reachable(settings: S3Settings, region: str) -> bool:
+    """Is it known where the service of that region is?"""
+    return settings.endpoint is not None or _ORDINARY.match(region) is not None
+
+
+def s3_store(settings: S3Settings, credentials: Credentials, region: str, read_timeout: float) -> S3Store:
     """obstore's store for the bucket itself, without the prefix: what a prefix may hold is for keys to say."""
     options = settings.options
-    region = _region(settings, _session(options)) or "us-east-1"
     virtual = settings.endpoint is None and "." not in settings.bucket
     host = f"s3.{region}.amazonaws.com"
     endpoint = settings.endpoint or (f"https://{settings.bucket}.{host}" if virtual else f"https://{host}")
