@@ -683,6 +683,14 @@ def test_without_obstore_the_other_engine_is_chosen_and_the_extra_named(monkeypa
         open_backend("s3://bucket", {**REACHED, "engine": "obstore"})
 
 
+@pytest.mark.parametrize("release", ["0.11.0", "0.12.0", "0.13.1", "1.0.0"])
+def test_another_release_of_obstore_is_as_none(release: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.metadata.version", lambda name: release)
+    assert type(open_backend("s3://bucket", REACHED)) is S3Backend
+    with pytest.raises(InvalidConfig, match=rf"not {release}; pip install"):
+        open_backend("s3://bucket", {**REACHED, "engine": "obstore"})
+
+
 def test_the_engine_travels_with_a_store(minio: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     for engine, kind in (("obstore", ObstoreS3Backend), ("s3fs", S3Backend)):
         options = {**minio.own_options, "engine": engine}

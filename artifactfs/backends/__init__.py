@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -16,6 +17,9 @@ _ENGINES = {"s3": "s3fs", "gcs": "gcsfs"}
 
 _FAST = {"s3": ("obstore_s3", "ObstoreS3Backend"), "gcs": ("obstore_gcs", "ObstoreGCSBackend")}
 """Families that the engine obstore can serve: module and class of each; the module's `unfit` tells what keeps it off."""
+
+_KNOWN = re.compile(r"0\.12\.[1-9]\d*")
+"""Releases of obstore that the engine can use. It reads the text of errors, which others word otherwise."""
 
 _SCHEMES = {"s3": "s3", "r2": "s3", "gs": "gcs", "gcs": "gcs"}
 
@@ -94,10 +98,10 @@ def _fast(family: str, engine: object, url: str, options: Mapping[str, Any]) -> 
         return None
     if engine not in (None, "obstore"):
         raise InvalidConfig(f'engine is "{own}" or "obstore" for {url!r}, not {engine!r:.80}')
-    if importlib.util.find_spec("obstore") is None:
+    if (lacking := _lacks_obstore()) is not None:
         if engine is None:
             return None
-        raise InvalidConfig('engine="obstore" needs obstore, which is not installed; pip install "artifactfs[fast]"')
+        raise InvalidConfig(f'engine="obstore" needs obstore, {lacking}; pip install "artifactfs[fast]"')
     where, name = _FAST[family]
     module = importlib.import_module(f"artifactfs.backends.{where}")
     unfit = module.unfit(url, options, asked=engine is not None)
@@ -107,6 +111,19 @@ def _fast(family: str, engine: object, url: str, options: Mapping[str, Any]) -> 
     if engine is None:
         return None
     raise InvalidConfig(f'engine="obstore" cannot serve {url!r} with {unfit}: leave engine out, or say engine="{own}"')
+
+
+def _lacks_obstore() -> str | None:
+    """What keeps obstore from being used, whatever the options; None where nothing does."""
+    if importlib.util.find_spec("obstore") is None:
+        return "which is not installed"
+    from importlib import metadata
+
+    try:
+        version = metadata.version("obstore")
+    except metadata.PackageNotFoundError:
+        return "of which only a part is installed"
+    return None if _KNOWN.fullmatch(version) else f"from 0.12.1 on and below 0.13, not {version}"
 
 
 def _no_options(url: str, options: Mapping[str, Any]) -> None:
