@@ -257,6 +257,17 @@ def test_wrong_credentials_are_told_and_never_shown(minio: Server, wrong: str) -
         assert type(caught.value.__cause__).__module__.startswith("artifactfs.")
 
 
+def test_without_certificates_of_the_system_everything_goes_over_s3fs(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.setenv(name, "/nowhere")
+    with serving("racy") as server:
+        backend = opened(server, server.bucket())
+        assert not backend._holds("x")
+        assert _run(backend, backend.create("x", b"data", BINARY)).done
+        assert (got := _run(backend, backend.get("x"))) is not None and got.data == b"data"
+        _run(backend, backend.close())
+
+
 def test_a_key_that_a_server_cannot_hold_is_an_invalid_name(backend: ObstoreS3Backend) -> None:
     for key in ("x" * 300, "a/../b"):
         with pytest.raises(InvalidName, match="cannot hold a key of that length or form"):

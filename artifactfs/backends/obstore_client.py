@@ -112,6 +112,7 @@ class ObstoreClient:
         self._tries = tries
         self._deadline = deadline
         self._stores: dict[float, Any] = {}
+        self._opens: bool | None = None
 
     async def send(
         self,
@@ -189,6 +190,17 @@ class ObstoreClient:
             _started = True
             store = self._stores[seconds] = self._make(seconds)
         return store
+
+    def opens(self) -> bool:
+        """Can obstore make a store here? Not where it finds no certificates to trust, for one."""
+        if self._opens is None:
+            try:
+                self._store(0)
+            except Exception:  # noqa: BLE001 - the other client can do it, or says what is wrong
+                self._opens = False
+            else:
+                self._opens = True
+        return self._opens
 
     def close(self) -> None:
         """Give back the connections; the next request makes new ones."""

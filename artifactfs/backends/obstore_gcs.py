@@ -114,7 +114,9 @@ class ObstoreGCSBackend:
 
     async def _holds(self, key: str) -> bool:
         """Can obstore do it: address this key, in this process, with these credentials?"""
-        return is_usable() and _UNFIT.search(self.prefix + key) is None and await self._credentials.are_there()
+        if not is_usable() or _UNFIT.search(self.prefix + key) is not None:
+            return False
+        return await self._credentials.are_there() and self._client.opens()
 
     # --- writes -------------------------------------------------------------------------------------------------------
 

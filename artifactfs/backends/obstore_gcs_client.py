@@ -48,13 +48,14 @@ class Credentials:
 
 
 class Signing:
-    """obstore's store for the bucket, made anew whenever the credentials change."""
+    """obstore's store for the bucket, made anew whenever the credentials change, which have to be there."""
 
     def __init__(self, wire: Wire, credentials: Credentials, seconds: float) -> None:
         self._wire = wire
         self._credentials = credentials
         self._seconds = seconds
         self._made: tuple[Mapping[str, str], GCSStore] | None = None
+        self._signed()
 
     async def send(self, request: Callable[[GCSStore], Awaitable[T]]) -> T:
         """Send *request*; once more where the token was refused before its time, which had no effect."""

@@ -128,7 +128,7 @@ class ObstoreS3Backend:
 
     def _holds(self, key: str) -> bool:
         """Can obstore address this key, in this process?"""
-        return is_usable() and _UNFIT.search(self.prefix + key) is None
+        return is_usable() and _UNFIT.search(self.prefix + key) is None and self._client.opens()
 
     # writes
 
