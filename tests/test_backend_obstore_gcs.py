@@ -512,6 +512,15 @@ def test_an_emulator_of_the_environment_is_reached_over_gcsfs(monkeypatch: pytes
     assert type(open_backend("gs://bucket/p", {})) is GCSBackend
 
 
+def test_a_proxy_that_gcsfs_does_not_know_is_not_taken_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+    assert type(open_backend("gs://bucket/p", {})) is GCSBackend
+    assert type(open_backend("gs://bucket/p", {"engine": "obstore"})) is ObstoreGCSBackend
+    for name in ("NO_PROXY", "no_proxy"):  # of which the second counts
+        monkeypatch.setenv(name, ".googleapis.com")
+    assert type(open_backend("gs://bucket/p", {})) is ObstoreGCSBackend
+
+
 def test_variables_of_obstores_own_decide_nothing(google: GoogleXML, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (
         ("GOOGLE_BASE_URL", "http://127.0.0.1:9"),

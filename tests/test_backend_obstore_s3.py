@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import fsspec.config
 import pytest
 from obstore import exceptions
 
@@ -257,6 +258,13 @@ def test_wrong_credentials_are_told_and_never_shown(minio: Server, wrong: str) -
         assert type(caught.value.__cause__).__module__.startswith("artifactfs.")
 
 
+def test_credentials_that_no_header_can_hold_are_told_and_not_shown() -> None:
+    backend = ObstoreS3Backend("s3://bucket", options={**REACHED, "token": "a-token-read-from-a-file\n"})
+    with pytest.raises(InvalidConfig, match="hold a line break") as caught:
+        _run(backend, backend.create("x", b"", BINARY))
+    assert "a-token" not in f"{caught.value!r} {caught.value.__cause__!r} {vars(caught.value.__cause__)}"
+
+
 def test_without_certificates_of_the_system_everything_goes_over_s3fs(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
         monkeypatch.setenv(name, "/nowhere")
@@ -375,7 +383,7 @@ def test_a_bucket_in_another_region_is_found_as_s3fs_finds_it(said: str, method:
             if "/eu-west-1/s3/" in self.headers["Authorization"]:
                 self.answer(200, b"data", ETag='"0"', Last_Modified="Sat, 21 Nov 2026 12:00:00 GMT", **of_the_bucket)
             elif self.command == "HEAD":
-                self.answer(400, **of_the_bucket)
+                self.answer(400, b"", **of_the_bucket)
             elif said == "region":
                 code = "<Code>AuthorizationHeaderMalformed</Code><Region>eu-west-1</Region>"
                 self.answer(400, f"<Error>{code}</Error>".encode())
@@ -426,6 +434,7 @@ def test_an_answer_that_obstore_cannot_read_may_mean_that_a_write_landed() -> No
             _run(backend, backend.create("x", b"data", BINARY))
         assert caught.value.landed is True
         _run(backend, backend.close())
+    assert obstore_errors.unclear(obstore_errors.Failure(0, detail="RustPanic: rust future panicked"))
 
 
 # 409 and 412, which obstore calls by one name
@@ -633,6 +642,12 @@ def test_credentials_come_from_where_s3fs_has_them(
 REACHED = {"endpoint_url": "http://127.0.0.1:1", "key": "k", "secret": "s"}
 
 
+@pytest.fixture
+def plain(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+    return monkeypatch
+
+
 @pytest.mark.parametrize(
     ("url", "options", "kind"),
     [
@@ -648,19 +663,23 @@ REACHED = {"endpoint_url": "http://127.0.0.1:1", "key": "k", "secret": "s"}
         ("s3://bucket", {**REACHED, "client_kwargs": {"verify": "ca.pem"}}, S3Backend),
         ("s3://bucket", {**REACHED, "config_kwargs": {"s3": {"addressing_style": "virtual"}}}, S3Backend),
         ("s3://bucket", {**REACHED, "config_kwargs": {"read_timeout": 5}}, ObstoreS3Backend),
+        ("s3://bucket--use1-az4--x-s3", {"region": "us-east-1"}, S3Backend),
         ("s3://bucket", {"endpoint_url": "http://127.0.0.1:1", "key": "k"}, S3Backend),
     ],
 )
+@pytest.mark.usefixtures("plain")
 def test_the_engine_is_chosen_by_what_the_options_need(url: str, options: dict[str, Any], kind: type[Backend]) -> None:
     assert type(open_backend(url, options)) is kind
 
 
+@pytest.mark.usefixtures("plain")
 @pytest.mark.parametrize(
     ("options", "named"),
     [
         ({"s3_additional_kwargs": {"ServerSideEncryption": "AES256"}}, "s3_additional_kwargs"),
         ({"client_kwargs": {"verify": False}}, r"client_kwargs\['verify'\]"),
         ({"config_kwargs": {"proxies": {"http": "p"}}}, r"config_kwargs\['proxies'\]"),
+        ({"config_kwargs": {"request_checksum_calculation": "when_supported"}}, "request_checksum_calculation"),
         ({"session": object()}, "session"),
         ({"endpoint_url": None}, "region="),
         ({"profile": "nobody"}, "profile"),
@@ -700,6 +719,27 @@ def test_another_release_of_obstore_is_as_none(release: str, monkeypatch: pytest
     assert type(open_backend("s3://bucket", REACHED)) is S3Backend
     with pytest.raises(InvalidConfig, match=rf"not {release}; pip install"):
         open_backend("s3://bucket", {**REACHED, "engine": "obstore"})
+
+
+def test_what_s3fs_alone_finds_around_it_keeps_obstore_off(plain: pytest.MonkeyPatch) -> None:
+    secure = {"region": "eu-west-1"}
+    assert type(open_backend("s3://bucket", secure)) is ObstoreS3Backend
+    with plain.context() as around:
+        around.setenv("REQUESTS_CA_BUNDLE", "/ca.pem")
+        assert type(open_backend("s3://bucket", secure)) is S3Backend
+        assert type(open_backend("s3://bucket", REACHED)) is ObstoreS3Backend  # over plain HTTP
+    with plain.context() as around:
+        around.setenv("ALL_PROXY", "socks5://127.0.0.1:1")
+        assert type(open_backend("s3://bucket", secure)) is S3Backend
+        assert type(open_backend("s3://bucket", REACHED)) is ObstoreS3Backend
+        around.setenv("HTTPS_PROXY", "http://127.0.0.1:1")  # which s3fs takes, too
+        assert type(open_backend("s3://bucket", secure)) is ObstoreS3Backend
+        around.setenv("no_proxy", "s3.amazonaws.com:443,minio:9000")
+        around.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+        assert type(open_backend("s3://bucket", {**REACHED, "endpoint_url": "http://minio:9000"})) is S3Backend
+    plain.setitem(fsspec.config.conf, "s3", {"key": "k", "secret": "s"})
+    assert type(open_backend("s3://bucket", secure)) is S3Backend
+    assert type(open_backend("s3://bucket", REACHED)) is ObstoreS3Backend  # which says its own
 
 
 def test_the_engine_travels_with_a_store(minio: Server, monkeypatch: pytest.MonkeyPatch) -> None:

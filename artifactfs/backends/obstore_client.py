@@ -10,6 +10,8 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Collection, Coroutine
 from typing import Any, NamedTuple, Protocol, TypeVar
+from urllib.parse import urlsplit
+from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
 
 from artifactfs.backends.base import WHOLE_LIMIT, Upload, Written
 from artifactfs.backends.obstore_errors import Failed, Failure, failure_of, unclear
@@ -209,6 +211,14 @@ class ObstoreClient:
 
 def _failure(error: BaseException) -> Failure:
     return error.failure if isinstance(error, Failed) else failure_of(error)
+
+
+def goes_through_a_proxy(endpoint: str) -> bool:
+    """Has the environment a proxy that obstore uses for *endpoint*?"""
+    parts, proxies = urlsplit(endpoint), getproxies_environment()
+    if proxy_bypass_environment(parts.hostname or "", proxies):
+        return False
+    return parts.scheme in proxies or "all" in proxies
 
 
 _started = False

@@ -88,8 +88,9 @@ def unsent(failure: Failure) -> bool:
 
 
 def unclear(failure: Failure) -> bool:
-    """Did obstore fail over something else than a refusal or a connection, such as an answer that lacks what it needs?"""
-    return bool(failure.debug) and not (failure.status or failure.broken)
+    """Did obstore fail over something else than a refusal or a connection: an answer that lacks what it needs, a bug?"""
+    panicked = failure.detail.startswith("RustPanic:")
+    return (bool(failure.debug) or panicked) and not (failure.status or failure.broken)
 
 
 def breaks(failure: Failure) -> bool:

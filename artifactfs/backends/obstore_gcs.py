@@ -33,6 +33,7 @@ from artifactfs.backends.obstore_client import (
     ObstoreClient,
     ObstoreFlow,
     at_home,
+    goes_through_a_proxy,
     is_usable,
     uncut,
 )
@@ -55,7 +56,8 @@ _UNFIT = re.compile(UNFIT_KEY)
 def unfit(url: str, options: Mapping[str, Any], *, asked: bool) -> str | None:
     """What of a store's settings this engine cannot honour, by name; None where it can be used.
 
-    Unless it is *asked* for, it does not go to an endpoint that is not Google's: emulators know the JSON interface only.
+    Unless it is *asked* for, it does not go to an endpoint that is not Google's: emulators know the JSON interface only;
+    nor through a proxy of the environment, where gcsfs goes straight.
     """
     wire = GCSBackend(url, options=options).wire
     for name, value in wire.options.items():
@@ -67,7 +69,11 @@ def unfit(url: str, options: Mapping[str, Any], *, asked: bool) -> str | None:
     token = wire.options.get("token") or ("anon" if wire.endpoint.startswith("http://") else None)
     if token == "anon":
         return "token='anon' (without credentials)"
-    return None if asked or is_google(wire.endpoint) else f"the endpoint {wire.endpoint}"
+    if asked:
+        return None
+    if goes_through_a_proxy(wire.endpoint):
+        return "a proxy of the environment"
+    return None if is_google(wire.endpoint) else f"the endpoint {wire.endpoint}"
 
 
 class ObstoreGCSBackend:

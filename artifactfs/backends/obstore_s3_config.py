@@ -11,13 +11,16 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import botocore.session
 from botocore.credentials import RefreshableCredentials
 from botocore.exceptions import BotoCoreError, NoCredentialsError
+from botocore.utils import get_environ_proxies
+from fsspec.config import conf
 from obstore.store import S3Store
 
-from artifactfs.backends.obstore_client import NEVER, RETRIES_OFF
+from artifactfs.backends.obstore_client import NEVER, RETRIES_OFF, goes_through_a_proxy
 from artifactfs.backends.s3_config import S3Settings
 
 _OPTIONS = frozenset(
@@ -28,12 +31,14 @@ _OPTIONS = frozenset(
     }
 )
 _CLIENT = frozenset({"region_name", "aws_access_key_id", "aws_secret_access_key", "aws_session_token"})
-_CONFIG = frozenset(
-    {
-        *("connect_timeout", "read_timeout", "max_pool_connections", "retries"),
-        *("request_checksum_calculation", "response_checksum_validation"),
-    }
-)
+_CONFIG = frozenset({"connect_timeout", "read_timeout", "max_pool_connections", "retries"})
+_CONFIG_AS = {
+    "signature_version": "s3v4",
+    "request_checksum_calculation": "when_required",
+    "response_checksum_validation": "when_required",
+}
+"""What obstore does, whatever it is told."""
+
 _CONFIGURED = ("ca_bundle", "use_dualstack_endpoint", "use_fips_endpoint", "s3")
 """Settings of AWS's configuration, or its variables, that change requests."""
 
@@ -43,8 +48,14 @@ _VARIABLES = (
 )
 """What obstore alone reads from the environment, and nothing that it is given takes back."""
 
+_ODD_BUCKETS = ("--x-s3", "--op-s3", "--ol-s3", ".mrap")
+"""How names end that AWS serves at addresses, or wants signed, of a kind of their own."""
+
 _ORDINARY = re.compile(r"(?!.*-iso|us-gov|cn-)[a-z]{2}-[a-z]+-\d+$")
 """Regions whose service is at ``amazonaws.com``."""
+
+_IN_A_HOST = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
+"""Buckets whose name can begin that of a host."""
 
 FRESH_FOR = timedelta(minutes=10)
 """botocore hands out temporary credentials that are good for at least so long, and gets new ones in time when asked."""
@@ -61,18 +72,29 @@ def unfit(settings: S3Settings) -> str | None:
         if value is not None and name not in _CLIENT:
             return f"client_kwargs[{name!r}]"
     for name, value in config.items():
-        if value is not None and name not in _CONFIG and (name, value) != ("signature_version", "s3v4"):
+        if value is not None and name not in _CONFIG and _CONFIG_AS.get(name) != value:
             return f"config_kwargs[{name!r}]"
+    for name in {**conf.get("s3", {}), **conf.get("s3a", {})}:
+        if name not in options:
+            return f"fsspec's own configuration of {name}"
     key, secret, _ = _given(options)
     if bool(key) != bool(secret):
         return "key without secret" if key else "secret without key"
     for name in _VARIABLES:
         if name in os.environ:
             return f"the environment's {name}"
+    if settings.at_aws and (settings.bucket.endswith(_ODD_BUCKETS) or ":" in settings.bucket):
+        return "a bucket of that kind"
+    unencrypted = (settings.endpoint or "").startswith("http://")
+    if os.environ.get("REQUESTS_CA_BUNDLE") and not unencrypted:  # botocore takes it, too
+        return "the environment's REQUESTS_CA_BUNDLE"
+    service = settings.endpoint or "https://s3.amazonaws.com"
+    if goes_through_a_proxy(service) != (urlsplit(service).scheme in get_environ_proxies(service)):
+        return "the environment's proxy"  # ALL_PROXY, or a port in NO_PROXY, which mean different things to botocore
     session = _session(options)
     try:
         for name in _CONFIGURED:
-            plain = name == "ca_bundle" and (settings.endpoint or "").startswith("http://")
+            plain = name == "ca_bundle" and unencrypted
             if session.get_config_variable(name) and not plain:
                 return f"the setting {name!r} of the AWS configuration"
         region = _region(settings, session)
@@ -98,7 +120,7 @@ def is_reachable(settings: S3Settings, region: str) -> bool:
 def s3_store(settings: S3Settings, credentials: Credentials, region: str, read_timeout: float) -> S3Store:
     """obstore's store for the bucket itself, without the prefix: what a prefix may hold is for keys to say."""
     options = settings.options
-    virtual = settings.endpoint is None and "." not in settings.bucket
+    virtual = settings.endpoint is None and _IN_A_HOST.fullmatch(settings.bucket) is not None
     host = f"s3.{region}.amazonaws.com"
     endpoint = settings.endpoint or (f"https://{settings.bucket}.{host}" if virtual else f"https://{host}")
     config: dict[str, Any] = {
@@ -139,26 +161,28 @@ class Credentials:
         self.problem: Exception | None = None
 
     def __call__(self) -> dict[str, Any]:
-        key, secret, token = _given(self._options)
-        if key and secret:
-            return {"access_key_id": key, "secret_access_key": secret, "token": token or None, "expires_at": None}
         try:
-            if self._found is None:
-                self._found = _session(self._options).get_credentials()
-            if self._found is None:
-                raise NoCredentialsError
-            now = self._found.get_frozen_credentials()
+            key, secret, token, passing = self._now()
+            if not f"{key}{secret}{token}".isprintable():
+                raise ValueError("the credentials hold a line break, or something else that no header can")
         except Exception as error:
             self.problem = error
             raise
         self.problem = None
-        passing = isinstance(self._found, RefreshableCredentials)
-        return {
-            "access_key_id": now.access_key,
-            "secret_access_key": now.secret_key,
-            "token": now.token or None,
-            "expires_at": datetime.now(UTC) + FRESH_FOR if passing else None,
-        }
+        expires = datetime.now(UTC) + FRESH_FOR if passing else None
+        return {"access_key_id": key, "secret_access_key": secret, "token": token or None, "expires_at": expires}
+
+    def _now(self) -> tuple[str, str, str | None, bool]:
+        """Key, secret and token, and whether they pass."""
+        key, secret, token = _given(self._options)
+        if key and secret:
+            return key, secret, token, False
+        if self._found is None:
+            self._found = _session(self._options).get_credentials()
+        if self._found is None:
+            raise NoCredentialsError
+        now = self._found.get_frozen_credentials()
+        return now.access_key, now.secret_key, now.token, isinstance(self._found, RefreshableCredentials)
 
 
 def _given(options: Mapping[str, Any]) -> tuple[str | None, str | None, str | None]:
