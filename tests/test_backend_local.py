@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from artifactfs.backends import local_files
 from artifactfs.backends.base import Page
 from artifactfs.backends.local import LocalBackend
 from artifactfs.backends.local_files import temporary
@@ -548,3 +549,18 @@ def test_listing_while_others_create_and_delete_shows_what_stays(backend: LocalB
             assert names >= {key[2:] for key in stay}
 
     _together([(backend, churn), (backend, look)])
+
+
+@pytest.mark.parametrize(("durability", "told"), [("fsync", [(0, 3), (3, 6)]), ("none", [])])
+def test_a_long_stream_begins_to_go_to_the_disk_before_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, durability: Any, told: list[tuple[int, int]]
+) -> None:
+    begun: list[tuple[int, int]] = []
+    mib = 1024 * 1024
+    monkeypatch.setattr(local_files, "begin_sync", lambda _, start, end: begun.append((start // mib, end // mib)))
+    backend = LocalBackend(tmp_path, durability=durability)
+    upload = _run(backend, backend.upload("a/b", BINARY))
+    for _ in range(5):
+        _run(backend, upload.write(bytes(3 * mib // 2)))
+    assert _run(backend, upload.commit()).done
+    assert begun == told

@@ -32,6 +32,9 @@ from artifactfs.errors import (
 Durability = Literal["fsync", "none"]
 
 _LOCK = ".lock"
+BEGIN = 2 * 1024 * 1024
+"""Bytes after which a stream that is to be synced begins to go to the disk, while the rest is still to come."""
+
 _TRIES = 1000
 """How often a folder is made again that others remove in the very moment."""
 
@@ -485,13 +488,19 @@ class LocalUpload:
         self._final = final
         self._temporary = temporary
         self._fd: int | None = fd
+        self._size = self._begun = 0  # bytes written, and those whose way to the disk has begun
         self._lock = threading.Lock()  # a closed descriptor's number is given to the next file that is opened
 
     async def write(self, data: Bytes) -> None:
         """Append *data*."""
         try:
             with self._lock:
-                files.write_all(self._open(), data)
+                fd = self._open()
+                files.write_all(fd, data)
+                self._size += len(data)
+                if self._backend._sync and self._size - self._begun >= BEGIN:
+                    files.begin_sync(fd, self._begun, self._size)
+                    self._begun = self._size
         except OSError as error:
             self._backend._fail(error, self._key)
 
