@@ -306,8 +306,8 @@ NAMES = (
         "S3, names of 100,000 artifacts: at most 1.3x of the bare listing by the same client",
         1.3,
         tuple(Ratio("names/s3/100000", side, bare) for side, bare in ENGINES.items()),
-        reason="A page is asked for by the place where the last one ended, so that all is in it that is acknowledged by then. "
-        "MinIO walks the folder anew for that; for a continuation token, which the bare clients send, it goes on in a cache.",
+        reason="A page is asked for by the place where the last one ended, so that all that is acknowledged is in it. "
+        "MinIO walks the folder anew for that; for a token, which the bare clients send, it goes on in a cache.",
     ),
     Target(
         "names-local",
