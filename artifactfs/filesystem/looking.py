@@ -8,6 +8,7 @@ import posixpath
 from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import suppress
 from datetime import datetime
+from threading import get_ident
 from typing import Any
 
 from fsspec.spec import AbstractFileSystem
@@ -47,10 +48,10 @@ class Looking(Base):
             FileNotFoundError: nothing is there.
             InvalidRef: a version is selected, and a folder is there.
         """
-        ref = self._ref(path)
+        ref, caller = self._ref(path), get_ident()  # now: what follows a request may run in a loop's thread
         info = yield from self._looked(ref)
         if info["type"] == "file":
-            self._recent.tell(ref.path)
+            self._recent.tell(ref.path, caller)
         return info
 
     @operation

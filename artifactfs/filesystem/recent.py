@@ -40,9 +40,9 @@ class Recent:
             if len(self._records) > REMEMBERED:
                 self._records.pop(next(iter(tuple(self._records)), ("", 0)), None)
 
-    def tell(self, path: str) -> None:
-        """That an artifact is at *path* was just told to this thread."""
-        self._told[threading.get_ident()] = time.monotonic(), path
+    def tell(self, path: str, thread: int) -> None:
+        """That an artifact is at *path* was just told to the thread of that identity."""
+        self._told[thread] = time.monotonic(), path
 
     def just_told(self, path: str) -> bool:
         """Whether that was the last thing told to this thread, a moment ago; it is believed once."""
