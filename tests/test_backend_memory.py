@@ -74,9 +74,11 @@ class Stale(MemoryBackend):
         super().__init__(url)
         self.seen: dict[tuple[str, str, bool], Page] = {}
 
-    async def list(self, folder: str, after: str = "", *, deep: bool = False, limit: int = 1000) -> Page:
+    async def list(
+        self, folder: str, after: str = "", *, deep: bool = False, limit: int = 1000, newest: bool = False
+    ) -> Page:
         if (folder, after, deep) not in self.seen:
-            self.seen[folder, after, deep] = await super().list(folder, after, deep=deep, limit=limit)
+            self.seen[folder, after, deep] = await super().list(folder, after, deep=deep, limit=limit, newest=newest)
         return self.seen[folder, after, deep]
 
 
@@ -97,7 +99,9 @@ class CutOff(MemoryBackend):
 class LosesBehindFolders(MemoryBackend):
     """Goes on inside the folder that ended the page before."""
 
-    async def list(self, folder: str, after: str = "", *, deep: bool = False, limit: int = 1000) -> Page:
+    async def list(
+        self, folder: str, after: str = "", *, deep: bool = False, limit: int = 1000, newest: bool = False
+    ) -> Page:
         return await super().list(folder, after.rstrip("/"), deep=deep, limit=limit)
 
 

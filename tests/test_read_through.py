@@ -154,9 +154,11 @@ class OnLoop(MemoryBackend):
         await asyncio.sleep(0)
         return await super().stat(key)
 
-    async def list(self, folder: str, after: str = "", *, deep: bool = False, limit: int = 1000) -> Page:
+    async def list(
+        self, folder: str, after: str = "", *, deep: bool = False, limit: int = 1000, newest: bool = False
+    ) -> Page:
         await asyncio.sleep(0)
-        return await super().list(folder, after, deep=deep, limit=limit)
+        return await super().list(folder, after, deep=deep, limit=limit, newest=newest)
 
 
 class TestANetworkOverHalfOfAllOnADisk(BackendConformance):
@@ -350,8 +352,10 @@ class Meanwhile(MemoryBackend):
 
     happens: Callable[[], object] | None = None
 
-    async def list(self, folder: str, after: str = "", *, deep: bool = False, limit: int = 1000) -> Page:
-        page = await super().list(folder, after, deep=deep, limit=limit)
+    async def list(
+        self, folder: str, after: str = "", *, deep: bool = False, limit: int = 1000, newest: bool = False
+    ) -> Page:
+        page = await super().list(folder, after, deep=deep, limit=limit, newest=newest)
         happens, self.happens = self.happens, None
         if happens is not None:
             happens()
@@ -498,7 +502,7 @@ def test_erasing_leaves_no_trace_in_any_store(older: MemoryBackend) -> None:
 
 def test_a_claim_that_was_left_in_the_older_store_is_ended_in_the_first(older: MemoryBackend) -> None:
     objects = older._root.objects
-    del objects[f"{FOLDER}x/4"], older._root.keys[older._root.keys.index(f"{FOLDER}x/4")]
+    _run(older, older.delete([f"{FOLDER}x/4"]))
     claim = f"{FOLDER}x/4.metadata"
     objects[claim] = objects[claim]._replace(modified=time.time() - 3600)
     before = content(older)
@@ -620,9 +624,11 @@ class Broken(MemoryBackend):
         self._check("stat")
         return await super().stat(key)
 
-    async def list(self, folder: str, after: str = "", *, deep: bool = False, limit: int = 1000) -> Page:
+    async def list(
+        self, folder: str, after: str = "", *, deep: bool = False, limit: int = 1000, newest: bool = False
+    ) -> Page:
         self._check("list")
-        return await super().list(folder, after, deep=deep, limit=limit)
+        return await super().list(folder, after, deep=deep, limit=limit, newest=newest)
 
     async def delete(self, keys: Sequence[str]) -> None:
         self._check("delete")
@@ -884,7 +890,7 @@ def test_the_scenarios_see_a_delete(
 
 def test_the_order_of_listings_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     async def first_before_older(
-        self: ReadThrough, folder: str, after: str = "", *, deep: bool = False, limit: int = 1000
+        self: ReadThrough, folder: str, after: str = "", *, deep: bool = False, limit: int = 1000, newest: bool = False
     ) -> Page:
         pages = await self._each([0, 1], lambda store: store.list(folder, after, deep=deep, limit=limit))
         return MERGED(pages, limit)
