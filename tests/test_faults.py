@@ -104,7 +104,7 @@ def test_a_save_whose_write_fails_once_makes_one_version(wire: Wire, fault: str)
 
 
 @pytest.mark.parametrize(
-    "fault", ["drop", "cut", *(pytest.param(name, marks=pytest.mark.deep) for name in ("refuse", "slow down"))]
+    "fault", ["drop", "cut", *(pytest.param(name, marks=pytest.mark.nightly) for name in ("refuse", "slow down"))]
 )
 def test_a_stream_whose_write_fails_once_makes_one_version(s3_wire: Wire, fault: str) -> None:
     data = race_workers.payload(fault, 0, LONG)

@@ -41,12 +41,9 @@ def pool() -> Iterator[Pool]:
 
 
 _RACING = [
-    pytest.param(
-        "moto", marks=pytest.mark.nightly
-    ),  # in Python, and listed often: minutes where the others take seconds
-    "ministack",
-    *(pytest.param(name, marks=pytest.mark.server(name)) for name in ("ceph", "fake_gcs")),
-    pytest.param("minio", marks=[pytest.mark.server("minio"), pytest.mark.nightly]),
+    # In Python, and listed often: minutes where the others take seconds.
+    *(pytest.param(name, marks=pytest.mark.nightly) for name in ("moto", "ministack")),
+    *(pytest.param(name, marks=pytest.mark.server(name)) for name in ("ceph", "minio", "fake_gcs")),
 ]
 
 

@@ -308,6 +308,7 @@ LONG = (
     "newest deleted",
     "older deleted",
     "removed, deleted",
+    "all deleted",
 )
 
 
@@ -370,7 +371,7 @@ FIRST = ("empty", "one", "claimed", "newest deleted", "all deleted")
 @pytest.mark.deep
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize(
-    "start", [pytest.param(start, marks=[pytest.mark.nightly] * (start not in ("empty", "one"))) for start in FIRST]
+    "start", [pytest.param(start, marks=[pytest.mark.nightly] * (start != "empty")) for start in FIRST]
 )
 def test_two_writers_and_another_process_with_a_fault(start: str, say: Callable[[str], None]) -> None:
     total = explore_all(start, pairs(STARTS[start], eager=False), faults=1)

@@ -201,10 +201,8 @@ def test_a_long_stream_to_s3_needs_little_memory(moto: Server) -> None:
     assert peak("generator", (moto.bucket(), moto.storage_options), MEGABYTES) < GROWTH
 
 
-@pytest.mark.deep
-@pytest.mark.parametrize(
-    "what", ["writer", *(pytest.param(what, marks=pytest.mark.nightly) for what in WAYS if what != "writer")]
-)
+@pytest.mark.nightly
+@pytest.mark.parametrize("what", WAYS)
 def test_a_long_stream_to_any_server_needs_little_memory(any_server: Server, what: str) -> None:
     assert peak(what, (any_server.bucket(), any_server.storage_options), MEGABYTES) < GROWTH
 

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
@@ -253,7 +253,7 @@ class _Denying(BaseHTTPRequestHandler):
 @contextlib.contextmanager
 def denying() -> Iterator[str]:
     """A server that permits nothing."""
-    with HTTPServer(("127.0.0.1", 0), _Denying) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Denying) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}"

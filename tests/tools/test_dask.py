@@ -73,7 +73,7 @@ if __name__ == "__main__":
         assert root.versions(name) == [0]
 
 
-@pytest.mark.nightly_over_s3
+@pytest.mark.nightly
 def test_workers_of_a_cluster_are_told_the_store_by_the_options_alone(run_tool: Tool, root: Root) -> None:
     run_tool(
         START

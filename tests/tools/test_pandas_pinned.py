@@ -37,7 +37,7 @@ for rows in (10, len(frame)):
 """
 
 
-@pytest.mark.parametrize("name", over_s3(["t.parquet", "t.csv.gz"], "t.parquet"))
+@pytest.mark.parametrize("name", over_s3(["t.parquet", "t.csv.gz"]))
 def test_a_version_is_the_same_before_during_and_after_twenty_saves(name: str, run_tool: Tool, root: Root) -> None:
     """All twenty are half-way when it is read first, and go on to their end while it is read again and again."""
     run_tool(WRITER, **root.env)
