@@ -332,7 +332,7 @@ _SLOWER = {
         "local",
         "load",
         "speed",
-    ): "A load reads the record and checks sizes, and gives each MiB to its reader as bytes of its own.",
+    ): "A load reads the record, checks sizes, and gives each MiB as bytes of its own.",
     ("s3", "save", "speed"): _PARTS,
     ("s3", "save", "sealed"): _PARTS,
     ("s3", "load", "speed"): _PIECES,
@@ -384,8 +384,8 @@ STREAMS = (
         0.8,
         tuple(Ratio(f"sealing/{what}", OURS, GCM, speed=True) for what in ("seal", "open")),
         at_least=True,
-        reason="Each chunk has a nonce and slices of its own, made in Python; and opening gives its content as bytes of its own, "
-        "in memory that the system makes anew.",
+        reason="Each chunk has a nonce and slices of its own, made in Python; opening gives its content in memory "
+        "that the system makes anew.",
     ),
 )
 
