@@ -333,6 +333,7 @@ _SLOWER = {
         "load",
         "speed",
     ): "A load reads the record, checks sizes, and gives each MiB as bytes of its own.",
+    ("local", "load", "sealed"): "Opening gives content in memory that the system makes anew for each MiB.",
     ("s3", "save", "speed"): _PARTS,
     ("s3", "save", "sealed"): _PARTS,
     ("s3", "load", "speed"): _PIECES,
