@@ -25,8 +25,8 @@ from artifactfs.waiting import to_its_end
 class AsyncArtifactReader:
     """One version as a seekable binary file; what it reads is always of that version, whatever is saved meanwhile.
 
-    A read at a new place asks the store for exactly its bytes, by one request; reading on fetches ahead, up to 4 MiB
-    (`artifactfs.read_ahead`). Tasks may share it: each read is whole.
+    A read at a new place asks the store for exactly its bytes, by one request; reading on fetches ahead
+    (`artifactfs.read_ahead`, `artifactfs.fetching`). Tasks may share it: each read is whole.
 
     Attributes:
         record: the version's record.

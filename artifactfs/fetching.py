@@ -41,8 +41,7 @@ def read_ahead(content: Readable) -> ReadAhead:
 
 def _next(content: Readable, flying: int, at: int, so_far: int) -> int:
     """Where a range ends that begins *at* and is worth fetching beside so many others; *at* where none is."""
-    alone = content.backend.placement not in SUSPENDING or content.flows
-    if alone or flying >= FLYING or so_far < MOST + (1 + flying) * RANGE:
+    if content.backend.placement not in SUSPENDING or flying >= FLYING or so_far < MOST + (1 + flying) * RANGE:
         return at
     return min(at + RANGE, content.size)
 

@@ -94,8 +94,8 @@ class _Raw(io.RawIOBase):
 class ArtifactReader(io.BufferedReader):
     """One version as a seekable binary file. What it reads is always of that version, whatever is saved meanwhile.
 
-    A read at a new place asks the store for exactly its bytes, by one request; reading on fetches ahead, up to 4 MiB
-    (`artifactfs.read_ahead`). Threads that `read` and `readinto` may share it: each is whole.
+    A read at a new place asks the store for exactly its bytes, by one request; reading on fetches ahead
+    (`artifactfs.read_ahead`, `artifactfs.fetching`). Threads that `read` and `readinto` may share it: each is whole.
 
     Attributes:
         record: the version's record.

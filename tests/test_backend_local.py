@@ -564,3 +564,14 @@ def test_a_long_stream_begins_to_go_to_the_disk_before_its_end(
         _run(backend, upload.write(bytes(3 * mib // 2)))
     assert _run(backend, upload.commit()).done
     assert begun == told
+
+
+def test_a_file_system_that_takes_no_advice_fails_no_save(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(*_: object) -> None:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    monkeypatch.setattr(os, "posix_fadvise", refuses, raising=False)
+    backend = LocalBackend(tmp_path)
+    upload = _run(backend, backend.upload("a/b", BINARY))
+    _run(backend, upload.write(bytes(3 * 1024 * 1024)))
+    assert _run(backend, upload.commit()).done

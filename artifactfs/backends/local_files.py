@@ -8,6 +8,7 @@ import itertools
 import os
 import stat as modes
 from collections.abc import Sequence
+from contextlib import suppress
 
 from artifactfs.backends.base import Got
 from artifactfs.codecs.base import Bytes
@@ -72,7 +73,8 @@ def write_all(fd: int, data: Bytes) -> None:
 def begin_sync(fd: int, start: int, end: int) -> None:
     """Let the system begin to write these bytes to the disk, where it takes such advice; nothing waits for it."""
     if hasattr(os, "posix_fadvise"):  # Linux begins with what is dirty of the bytes that are said to be needed no more
-        os.posix_fadvise(fd, start, end - start, os.POSIX_FADV_DONTNEED)
+        with suppress(OSError):  # advice that a file system does not take must not fail a save
+            os.posix_fadvise(fd, start, end - start, os.POSIX_FADV_DONTNEED)
 
 
 def digest(data: bytes) -> str:
