@@ -10,7 +10,6 @@ import tracemalloc
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor as Pool
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,8 @@ import pytest
 
 from artifactfs import ArtifactStore, IntegrityError, bulk
 from artifactfs.bulk import each
+
+from .clusters import a_cluster
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -65,19 +66,8 @@ def _same_by(executor: bulk.Executor, folder: Path) -> None:
     assert failed.value.artifact == "shop/alice/s1/x"
 
 
-@contextmanager
-def cluster() -> Iterator[Any]:
-    from distributed import Client, LocalCluster
-
-    with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as running,
-        Client(running) as client,
-    ):
-        yield client
-
-
 def test_the_workers_of_a_cluster_give_the_same_results(tmp_path: Path) -> None:
-    with cluster() as client:
+    with a_cluster() as client:
         _same_by(client.get_executor(), tmp_path)
 
 

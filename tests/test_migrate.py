@@ -15,6 +15,7 @@ import tracemalloc
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -35,6 +36,7 @@ from artifactfs.protocol.ops import Create, Delete, Get, List, ListUnfinished, P
 from artifactfs.records import decode, encode, fence_payload, tombstone
 from artifactfs.testing.counting import Counting, store_over
 
+from .clusters import a_cluster
 from .servers import Server
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -961,20 +963,10 @@ def by_processes() -> Executor:
     return ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn"))
 
 
-def by_a_cluster() -> Any:
-    from distributed import Client, LocalCluster
-
-    class OfCluster:
-        def __enter__(self) -> Any:
-            self.cluster = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
-            self.client = Client(self.cluster)
-            return self.client.get_executor()
-
-        def __exit__(self, *_: object) -> None:
-            self.client.close()
-            self.cluster.close()
-
-    return OfCluster()
+@contextmanager
+def by_a_cluster() -> Iterator[Any]:
+    with a_cluster() as client:
+        yield client.get_executor()
 
 
 @pytest.mark.parametrize("workers", [by_threads, by_processes, by_a_cluster])

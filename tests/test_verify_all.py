@@ -30,6 +30,7 @@ from artifactfs.store import Scope
 from artifactfs.testing.counting import Counting, store_over
 from artifactfs.testing.store_base import Raw
 
+from .clusters import a_cluster
 from .servers import Server
 from .test_gc import Later
 
@@ -245,12 +246,7 @@ def test_processes_find_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.nightly
 def test_a_cluster_finds_the_same(tmp_path: Path) -> None:
-    from distributed import Client, LocalCluster
-
-    with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
-        Client(cluster) as client,
-    ):
+    with a_cluster() as client:
         check_alike(opened(tmp_path), client.get_executor())
 
 

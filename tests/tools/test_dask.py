@@ -81,7 +81,8 @@ def test_workers_of_a_cluster_are_told_the_store_by_the_options_alone(run_tool: 
         + """
 def main():
     from distributed import Client, LocalCluster
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
+    workers = dict(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0")
+    with LocalCluster(**workers) as cluster, Client(cluster) as client:
         tables(storage_options=told)
         texts(**told)
         fs = fsspec.filesystem("artifact", **told)
