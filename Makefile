@@ -8,6 +8,9 @@
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
+# pip leaves compiling to the first import. Where nothing that is compiled is kept, each of the many processes that tests
+# start compiles all of pandas, botocore and the rest anew.
+unexport PYTHONDONTWRITEBYTECODE
 .PHONY: demo test check nightly bench bench-quick lint types layers suite other-pythons venvs peers
 
 PYTHON ?= $(shell bash .ci/find-python)

@@ -42,7 +42,9 @@ def main() -> None:
 
 
 def _shield() -> None:
-    """No setting of the person who measures reaches the clients, and gcsfs does not ask emulators what they cannot tell."""
+    """No setting of the person who measures reaches the clients, gcsfs does not ask emulators what they cannot tell, and
+    interpreters keep what they compiled: all that is installed has its bytecode, so what is measured has it too."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     for name in list(os.environ):
         if name.startswith(("AWS_", "S3_", "R2_", "GOOGLE_", "FSSPEC_", "ARTIFACTFS_")) and name != "ARTIFACTFS_CACHE":
             del os.environ[name]

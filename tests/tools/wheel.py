@@ -127,7 +127,6 @@ class Tool:
             "HOME": str(self.folder),
             "TMPDIR": str(self.folder),
             "PYTHONPATH": os.pathsep.join([str(self.wheel), str(MATERIAL)]),
-            "PYTHONDONTWRITEBYTECODE": "1",
             **env,
         }
 
