@@ -32,7 +32,7 @@ from artifactfs import (
 from artifactfs.importing import source as source_module
 from artifactfs.importing.source import Unreadable
 
-from .test_bulk import cluster
+from .clusters import a_cluster
 
 KEYS = "v1:" + base64.urlsafe_b64encode(bytes(range(32))).decode().rstrip("=")
 
@@ -308,7 +308,7 @@ def test_threads_processes_and_a_cluster_bring_in_the_same(tmp_path: Path) -> No
     held = {f"shop/alice/s{n % 3}/x{n}/{v}": b"%d of %d" % (v, n) for n in range(12) for v in range(3)}
     where = solace(tmp_path / "mesh", held)
     seen = []
-    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool, cluster() as client:
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool, a_cluster() as client:
         for turn, executor in enumerate((None, pool, client.get_executor())):
             store = ArtifactStore(tmp_path / f"store{turn}")
             report = import_artifacts("solace", where, store, executor=executor)
