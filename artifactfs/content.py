@@ -8,7 +8,7 @@ from typing import BinaryIO, Protocol
 
 from artifactfs.backends import base
 from artifactfs.backends.base import SUSPENDING, Backend, Flow, Got
-from artifactfs.codecs.base import Codec, Decoder
+from artifactfs.codecs.base import Bytes, Codec, Decoder
 from artifactfs.errors import BackendError, BackendUnavailable, IntegrityError, VersionNotFound
 from artifactfs.layout import ArtifactId
 from artifactfs.records import Blob, Pointer, fits_size, payload_size
@@ -37,6 +37,14 @@ class Readable(Protocol):
 
     async def read_on(self, start: int, end: int) -> bytes:
         """As `read`, where reading goes on from call to call."""
+        ...
+
+    async def begin(self, start: int, end: int) -> None:
+        """Have what `read_on` takes, from *start* on, come as one answer, if it does not yet and the store can do it."""
+        ...
+
+    def go_on(self, start: int, end: int) -> bytes | None:
+        """`read_on` for ordinary code, which waits here; None where that was not begun, or does not go on there."""
         ...
 
     def stop(self) -> None:
@@ -69,28 +77,44 @@ class Content:
         """
         end = min(end, self.size)
         at, to = self._codec.span(start, end, self.size)
+        head = b""
+        if self._decoder is not None or not self._codec.head_size:
+            stored = await self._stored(at, to)
+        else:
+            head, stored = await self._with_head(self._codec.head_size, at, to)
+        return self._open(start, end, head, stored)
+
+    def _open(self, start: int, end: int, head: bytes, stored: bytes) -> bytes:
         try:
-            if self._decoder is not None or not self._codec.head_size:
-                stored = await self._stored(at, to)
-            else:
-                head, stored = await self._with_head(self._codec.head_size, at, to)
-                self._decoder = self._codec.decoder(head, self.size)
             if self._decoder is None:
-                self._decoder = self._codec.decoder(b"", self.size)
+                self._decoder = self._codec.decoder(head, self.size)
             return self._decoder.open(start, end, stored)
         except IntegrityError as error:
-            if error.artifact is not None:
-                raise
             raise self._altered(str(error)) from error
 
     async def read_on(self, start: int, end: int) -> bytes:
         """As `read`, by one answer of the store that goes on from call to call, as long as it holds."""
+        await self.begin(start, end)
+        return await self.read(start, end)
+
+    async def begin(self, start: int, end: int) -> None:
         if self._flowing is None and self._decoder is not None and isinstance(self.backend, base.Flowing):
-            at, _ = self._codec.span(start, end, self.size)
+            at, _ = self._codec.span(start, min(end, self.size), self.size)
             begun = await self.backend.flow(self._key, at)
             if begun is not None and fits_size(self.record, begun[0]):
                 self._flowing = Flowing(begun[1], at)
-        return await self.read(start, end)
+
+    def go_on(self, start: int, end: int) -> bytes | None:
+        end = min(end, self.size)
+        flowing, self._flowing = self._flowing, None  # what is interrupted in the middle is not gone on with
+        if flowing is None:
+            return None
+        stored = flowing.wait_for(*self._codec.span(start, end, self.size))
+        if stored is None:
+            return None
+        content = self._open(start, end, b"", stored)
+        self._flowing = flowing
+        return content
 
     def stop(self) -> None:
         self._flowing = None
@@ -149,27 +173,48 @@ class Flowing:
     def __init__(self, flow: Flow, at: int) -> None:
         self._flow, self._at, self._process = flow, at, os.getpid()
         self._last = b""  # what was given, for the chunk that two ranges share
-        self._held = memoryview(b"")
+        self._held: list[memoryview] = []  # what came and was not given yet,
+        self._to = at  # and where that ends
 
     async def take(self, start: int, end: int) -> bytes | None:
         """The bytes ``start <= i < end``; None where they do not come next, or the answer broke off."""
-        shared = self._at - start
-        if not 0 <= shared <= len(self._last) or self._process != os.getpid():
+        if not self._comes_next(start, end):
             return None
-        parts: list[bytes | memoryview] = [memoryview(self._last)[len(self._last) - shared :]]
-        while self._at < end:
-            if not self._held:
-                try:
-                    self._held = memoryview(await self._flow.next())
-                except BackendError:
-                    return None
-                if not self._held:
-                    return None
-            part = self._held[: end - self._at]
-            self._held = self._held[len(part) :]
-            self._at += len(part)
-            parts.append(part)
-        self._last = b"".join(parts)
+        try:
+            while self._to < end:
+                self._keep(await self._flow.next())
+        except BackendError:
+            return None
+        return self._give(start, end)
+
+    def wait_for(self, start: int, end: int) -> bytes | None:
+        """As `take`, for ordinary code: turns of an event loop would take longer than all that is done with a piece."""
+        if not self._comes_next(start, end):
+            return None
+        try:
+            while self._to < end:
+                self._keep(self._flow.wait_for_next())
+        except BackendError:
+            return None
+        return self._give(start, end)
+
+    def _comes_next(self, start: int, end: int) -> bool:
+        return 0 <= self._at - start <= len(self._last) and self._at <= end and self._process == os.getpid()
+
+    def _keep(self, piece: Bytes) -> None:
+        if not piece:
+            raise BackendError("an answer ended early")
+        self._held.append(memoryview(piece))
+        self._to += len(piece)
+
+    def _give(self, start: int, end: int) -> bytes:
+        shared = memoryview(self._last)[len(self._last) - (self._at - start) :]
+        rest = memoryview(b"")
+        if self._held:  # only the last of them may go on behind the end
+            cut = len(self._held[-1]) - (self._to - end)
+            self._held[-1], rest = self._held[-1][:cut], self._held[-1][cut:]
+        self._last = b"".join([shared, *self._held])
+        self._held, self._at = [rest] if rest else [], end
         return self._last
 
 
@@ -189,6 +234,12 @@ class Fetched:
 
     async def read_on(self, start: int, end: int) -> bytes:
         return await self.read(start, end)
+
+    async def begin(self, start: int, end: int) -> None:
+        """There is nothing to begin."""
+
+    def go_on(self, start: int, end: int) -> bytes | None:
+        return None
 
     def stop(self) -> None:
         """Nothing is on its way."""

@@ -58,7 +58,7 @@ class Fetching:
         """The bytes ``start <= i < end``, or some more; *so_far* were read in sequence before."""
         content, flying = self._content, self._flying
         if content.flows:
-            return call(content.backend, lambda: _flowing(content, start, end, so_far))
+            return self._flow(start, end, so_far)
         if flying and (self._process != os.getpid() or flying[0][0] != start):
             self.drop()
         if flying:
@@ -76,6 +76,18 @@ class Fetching:
         if start < end:
             data.append(call(content.backend, lambda: content.read(start, end)))
         return data[0] if len(data) == 1 else b"".join(data)
+
+    def _flow(self, start: int, end: int, so_far: int) -> bytes:
+        """`fetch`, as part of one answer once so many bytes were read in sequence."""
+        content = self._content
+        if so_far >= LONG:
+            if (data := content.go_on(start, end)) is not None:
+                return data
+            call(content.backend, lambda: content.begin(start, end))
+            if (data := content.go_on(start, end)) is not None:
+                return data
+        content.stop()
+        return call(content.backend, lambda: content.read(start, end))
 
     def drop(self) -> None:
         """Want nothing of what is on its way."""
@@ -96,8 +108,11 @@ class AsyncFetching:
     async def fetch(self, start: int, end: int, so_far: int) -> bytes:
         """As `Fetching.fetch`."""
         content, flying = self._content, self._flying
+        if content.flows and so_far >= LONG:
+            return await acall(content.backend, lambda: content.read_on(start, end))
         if content.flows:
-            return await acall(content.backend, lambda: _flowing(content, start, end, so_far))
+            content.stop()
+            return await self._read(start, end)
         self._forget_ended()
         if flying and flying[0][0] != start:
             await self.drop()
@@ -137,11 +152,3 @@ class AsyncFetching:
 
 def _read(content: Readable, start: int, end: int) -> Coroutine[Any, Any, bytes]:
     return content.read(start, end)
-
-
-async def _flowing(content: Readable, start: int, end: int, so_far: int) -> bytes:
-    """A range, as part of one answer once so many bytes were read in sequence."""
-    if so_far >= LONG:
-        return await content.read_on(start, end)
-    content.stop()
-    return await content.read(start, end)

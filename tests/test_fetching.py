@@ -30,6 +30,12 @@ class Far:
     async def read_on(self, start: int, end: int) -> bytes:
         raise AssertionError
 
+    async def begin(self, start: int, end: int) -> None:
+        raise AssertionError
+
+    def go_on(self, start: int, end: int) -> bytes | None:
+        raise AssertionError
+
     def stop(self) -> None:
         pass
 

@@ -142,8 +142,12 @@ class Upload(Protocol):
 class Flow(Protocol):
     """One answer of a store, taken piece by piece: what is not taken yet has hardly left the store."""
 
-    async def next(self) -> bytes:
-        """The next bytes, about 1 MiB of them; none at the end. `BackendError` where the answer broke off."""
+    async def next(self) -> Bytes:
+        """The next bytes, up to about 1 MiB of them; none at the end. `BackendError` where the answer broke off."""
+        ...
+
+    def wait_for_next(self) -> Bytes:
+        """The same for ordinary code, which waits here. Not at the same time as the other."""
         ...
 
 

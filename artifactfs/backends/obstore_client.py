@@ -29,7 +29,10 @@ SLOWEST = 32 * 1024
 """Bytes a second at which a body of up to `WHOLE_LIMIT` may still be sent."""
 
 FLOWING = 1024 * 1024
-"""Bytes of a piece of an answer that is taken piece by piece, at least."""
+"""Bytes of a piece of an answer that is taken piece by piece, at least: each takes turns of an event loop."""
+
+FLOWING_HERE = 128 * 1024
+"""The same for ordinary code, which waits by itself: what the cache of a processor holds is copied soonest."""
 
 NEVER = "365d"
 """obstore's limit for a whole request: the limits for connecting and reading find a server that hangs."""
@@ -74,17 +77,29 @@ class ObstoreFlow:
     """An `artifactfs.backends.base.Flow` of obstore's."""
 
     def __init__(self, result: Any) -> None:
-        self._pieces = result.stream(FLOWING)
+        self._result = result
+        self._pieces: Any = None
 
-    async def next(self) -> bytes:
+    async def next(self) -> Bytes:
+        if self._pieces is None:
+            self._pieces = self._result.stream(FLOWING)
         try:
-            piece: bytes = await anext(self._pieces)
-        except StopAsyncIteration:
-            return b""
+            return await anext(self._pieces, b"")
         except Exception as error:  # noqa: BLE001  (whatever it is, the rest is asked for by ranges, which tell)
-            failure = failure_of(error)
-            raise BackendError(f"an answer broke off ({failure.broken or failure.detail})") from None
-        return piece
+            raise _broken(error) from None
+
+    def wait_for_next(self) -> Bytes:
+        if self._pieces is None:
+            self._pieces = self._result.stream(FLOWING_HERE)
+        try:
+            return next(self._pieces, b"")
+        except Exception as error:  # noqa: BLE001  (as above)
+            raise _broken(error) from None
+
+
+def _broken(error: Exception) -> BackendError:
+    failure = failure_of(error)
+    return BackendError(f"an answer broke off ({failure.broken or failure.detail})")
 
 
 class ObstoreClient:
