@@ -45,7 +45,7 @@ class Bench:
         shared = "/dev/shm" if os.path.isdir("/dev/shm") else None
         self.ram = Path(self._ends.enter_context(tempfile.TemporaryDirectory(prefix="afb-", dir=shared)))
         self.disk = Path(self._ends.enter_context(tempfile.TemporaryDirectory(prefix="afb-")))
-        self._servers: dict[str, servers.Server] = {}
+        self._servers: dict[tuple[str, bool], servers.Server] = {}
         self._workers: dict[bool, list[Worker]] = {}
         self._folders: list[str] = []
         self._buckets: dict[str, str] = {}
@@ -73,15 +73,15 @@ class Bench:
 
     # servers
 
-    def server(self, name: str) -> servers.Server:
-        """A server of `tests.servers`, with its data in memory, that runs until the end of the run."""
-        if name not in self._servers:
-            usual, servers.FOLDER = servers.FOLDER, str(self.ram)
+    def server(self, name: str, *, on_disk: bool = False) -> servers.Server:
+        """A server of `tests.servers`, with its data in memory or on a disk, that runs until the end of the run."""
+        if (name, on_disk) not in self._servers:
+            usual, servers.FOLDER = servers.FOLDER, str(self.disk if on_disk else self.ram)
             try:
-                self._servers[name] = self._ends.enter_context(servers.SERVERS[name]())
+                self._servers[name, on_disk] = self._ends.enter_context(servers.SERVERS[name]())
             finally:
                 servers.FOLDER = usual
-        return self._servers[name]
+        return self._servers[name, on_disk]
 
     def has(self, name: str) -> bool:
         """Whether that server is there; if it is not, the page will say so."""
