@@ -74,12 +74,12 @@ bench bench-quick: peers
 
 # --- environments: made again where pyproject.toml is newer ------------------------------------------------------------
 
-venvs: $(VENV)/.dev
-	@for version in $(OTHER_PYTHONS); do \
-		if python="$$(bash .ci/find-python $$version)"; then \
-			$(MAKE) --no-print-directory .venv-$$version/.test VENV=.venv-$$version PYTHON="$$python" || exit 1; \
-		fi; \
-	done
+venvs: $(VENV)/.dev $(OTHER_PYTHONS:%=venv-%)
+
+venv-%:
+	@if python="$$(bash .ci/find-python $*)"; then \
+		$(MAKE) --no-print-directory .venv-$*/.test VENV=.venv-$* PYTHON="$$python"; \
+	fi
 
 # The systems whose stores are imported, which pin what nothing else here could live with; tests run scripts in it.
 peers: .venv-peers/.peers
