@@ -39,6 +39,11 @@ class Readable(Protocol):
         """As `read`, where reading goes on from call to call."""
         ...
 
+    @property
+    def under_way(self) -> bool:
+        """Whether `begin` has begun something that neither ended nor broke off."""
+        ...
+
     async def begin(self, start: int, end: int) -> None:
         """Have what `read_on` takes, from *start* on, come as one answer, if it does not yet and the store can do it."""
         ...
@@ -96,6 +101,10 @@ class Content:
         """As `read`, by one answer of the store that goes on from call to call, as long as it holds."""
         await self.begin(start, end)
         return await self.read(start, end)
+
+    @property
+    def under_way(self) -> bool:
+        return self._flowing is not None
 
     async def begin(self, start: int, end: int) -> None:
         if self._flowing is None and self._decoder is not None and isinstance(self.backend, base.Flowing):
@@ -167,12 +176,16 @@ class Content:
         )
 
 
+SHARED = 64 * 1024
+"""Bytes that two ranges may both need: a chunk of sealed content, and some more."""
+
+
 class Flowing:
     """An answer of the store that is taken in sequence, from the stored byte *at* on."""
 
     def __init__(self, flow: Flow, at: int) -> None:
         self._flow, self._at, self._process = flow, at, os.getpid()
-        self._last = b""  # what was given, for the chunk that two ranges share
+        self._last = b""  # the end of what was given, for the chunk that two ranges share
         self._held: list[memoryview] = []  # what came and was not given yet,
         self._to = at  # and where that ends
 
@@ -213,15 +226,15 @@ class Flowing:
         if self._held:  # only the last of them may go on behind the end
             cut = len(self._held[-1]) - (self._to - end)
             self._held[-1], rest = self._held[-1][:cut], self._held[-1][cut:]
-        self._last = b"".join([shared, *self._held])
-        self._held, self._at = [rest] if rest else [], end
-        return self._last
+        data = b"".join([shared, *self._held])
+        self._last, self._held, self._at = data[-SHARED:], [rest] if rest else [], end
+        return data
 
 
 class Fetched:
     """What a pointer points to, fetched into a local file and checked."""
 
-    flows = False
+    flows = under_way = False
 
     def __init__(self, backend: Backend, record: Pointer, file: BinaryIO) -> None:
         self.backend, self.record = backend, record

@@ -80,13 +80,13 @@ class Fetching:
     def _flow(self, start: int, end: int, so_far: int) -> bytes:
         """`fetch`, as part of one answer once so many bytes were read in sequence."""
         content = self._content
-        if so_far >= LONG:
+        if so_far < LONG:
+            content.stop()
+        else:
+            if not content.under_way:
+                call(content.backend, lambda: content.begin(start, end))
             if (data := content.go_on(start, end)) is not None:
                 return data
-            call(content.backend, lambda: content.begin(start, end))
-            if (data := content.go_on(start, end)) is not None:
-                return data
-        content.stop()
         return call(content.backend, lambda: content.read(start, end))
 
     def drop(self) -> None:

@@ -120,12 +120,16 @@ class ArtifactReader(io.BufferedReader):
                 return _read(self, size)
             # A long read is "all", up to its end: so it comes without a copy.
             if size is None or size < 0:
-                self._raw.end = self._raw.ahead.size
-                return _read(self)
-            self._raw.end = self.tell() + size
-            data = _read(self)
+                return self._read_to(self._raw.ahead.size)
+            data = self._read_to(self.tell() + size)
             # Less at the end of the file; or where a thread read lines meanwhile, which takes no turn.
             return data if len(data) == size else data + _read(self, size - len(data))
+
+    def _read_to(self, end: int) -> bytes:
+        self._raw.end = end
+        data = _read(self)
+        self.tell()  # reading "all" leaves the buffer with the old place, from which a seek within it would count
+        return data
 
     def readinto(self, buffer: Any, /) -> int:
         """Fill *buffer*, less only at the end; returns how many bytes that were."""

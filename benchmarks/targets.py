@@ -322,9 +322,8 @@ NAMES = (
 
 _DIGEST = "SHA-256 alone, which every save needs, takes as long as the whole copy, and the sync comes after its end."
 _PARTS = (
-    "Parts go over s3fs's client, whose completion has the precondition that obstore's lacks. Over plain HTTP that works "
-    "out a SHA-256 of each part on the event loop that sends; without it, as over HTTPS, the target is met (the side *parts "
-    "unsigned* below)."
+    "Parts go over s3fs's client, whose completion has the precondition that obstore's lacks, and which signs each part "
+    "with a SHA-256 on the event loop that sends: the side *parts unsigned* below shows what that takes."
 )
 _RANGES = (
     "By obstore it is one answer, taken piece by piece, and about as fast as its own. By s3fs it is ranges of 2 MiB, each a "

@@ -147,7 +147,7 @@ class Flow(Protocol):
         ...
 
     def wait_for_next(self) -> Bytes:
-        """The same for ordinary code, which waits here. Not at the same time as the other."""
+        """The same for ordinary code, which waits here, as does an interrupt. Not at the same time as the other."""
         ...
 
 
