@@ -838,9 +838,10 @@ def check_raced(where: str, options: dict[str, Any], raced: Raced, deleted: int)
 def test_beside_savers_nothing_is_lost_that_the_policy_keeps(tmp_path: Path) -> None:
     options = {"durability": "none"}
     with ThreadPoolExecutor(4) as pool:
-        raced, rounds, deleted = race(pool, str(tmp_path), options, 15)
+        # How often it prunes meanwhile is for the machine to say.
+        raced, _, deleted = race(pool, str(tmp_path), options, 15)
     check_raced(str(tmp_path), options, raced, deleted)
-    assert rounds > 1 and len(raced.saved) == 4 * 15 * 2
+    assert len(raced.saved) == 4 * 15 * 2
 
 
 @pytest.mark.nightly
