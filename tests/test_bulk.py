@@ -192,11 +192,12 @@ import os, signal, sys, threading, time
 from artifactfs.bulk import each
 
 begun, ended = [], []
-go_on = threading.Event()
+told, go_on = threading.Event(), threading.Event()
 
 def work(number):
     begun.append(number)
     if number == 3:
+        told.wait(60)  # no thread is being started any more, in which an interrupt would lose it to the pool
         threading.Timer(0.2, go_on.set).start()
         os.kill(os.getpid(), signal.SIGINT)
     if number:
@@ -206,7 +207,7 @@ def work(number):
 
 try:
     for _ in each(work, range(1000)):
-        pass
+        told.set()
 except KeyboardInterrupt:
     assert sorted(begun) == sorted(ended) and len(begun) < 100, (begun, ended)
     print("interrupted")
