@@ -194,12 +194,17 @@ from artifactfs.bulk import each
 begun, ended = [], []
 told, go_on = threading.Event(), threading.Event()
 
+def interrupted(*_):
+    threading.Timer(0.2, go_on.set).start()
+    raise KeyboardInterrupt
+
+signal.signal(signal.SIGINT, interrupted)
+
 def work(number):
     begun.append(number)
     if number == 3:
         told.wait(60)  # no thread is being started any more, in which an interrupt would lose it to the pool
-        threading.Timer(0.2, go_on.set).start()
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
     if number:
         go_on.wait(60)
     ended.append(number)
